@@ -1,0 +1,17 @@
+"use strict";
+// Loaded before the chart library, so that data travels while the library is still being compiled.
+globalThis.chartConfig = JSON.parse(document.getElementById("chart-config").textContent);
+globalThis.chartFeed = (() => {
+  const { symbol, interval } = globalThis.chartConfig;
+  const query = new URLSearchParams({ symbol, interval });
+  const socket = new WebSocket(`ws://${location.host}/data?${query}`);
+  const early = [];
+  let listener = (message) => early.push(message);
+  socket.addEventListener("message", (event) => listener(JSON.parse(event.data)));
+  return {
+    listen(next) {
+      listener = next;
+      early.splice(0).forEach(next);
+    },
+  };
+})();

@@ -1,0 +1,73 @@
+"""HTML from templates. Every value is escaped here, for its place: text and attributes, or the JSON tag."""
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+from typing import Final
+
+from aiohttp import web
+
+from deploy.local.chart.interval import Interval
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+# Inside a script tag only these can end the tag, open a comment or break a line.
+_JSON_ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChartView:
+    """What one page shows; `user` is None for the signed-out."""
+
+    symbol: str
+    interval: Interval
+    user: str | None
+
+
+class Pages:
+    """The site's pages. `urls` are the assets' addresses by placeholder."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+        self._chart, self._sign_in, self._missing = (
+            Template((files("deploy.local.chart") / name).read_text("utf-8"))
+            for name in ("page.html", "signin.html", "missing.html")
+        )
+
+    def chart(self, view: ChartView) -> web.Response:
+        config = {"symbol": view.symbol, "interval": view.interval.code, "user": view.user}
+        texts = {
+            "authentication": _authentication(view.user),
+            "symbol": view.symbol,
+            "interval": view.interval.code,
+            "interval_words": view.interval.words,
+            "user": view.user or "Not signed in",
+        }
+        return self._page(self._chart, texts, config=json.dumps(config).translate(_JSON_ESCAPES))
+
+    def sign_in(self) -> web.Response:
+        return self._page(self._sign_in, {}, status=403)
+
+    def missing(self, user: str | None) -> web.Response:
+        return self._page(self._missing, {"authentication": _authentication(user)}, status=404)
+
+    def _page(
+        self, template: Template, texts: Mapping[str, str], *, config: str = "", status: int = 200
+    ) -> web.Response:
+        escaped = {name: html.escape(text) for name, text in texts.items()}
+        body = template.substitute(self._urls, **escaped, config=config)
+        return web.Response(text=body, status=status, content_type="text/html", headers=_HEADERS)
+
+
+def _authentication(user: str | None) -> str:
+    return "is-not-authenticated" if user is None else "is-authenticated"

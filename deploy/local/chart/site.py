@@ -1,0 +1,69 @@
+"""The look-alike's routes. Reads no environment; time comes from the clock it is given."""
+
+from typing import Final
+
+from aiohttp import web
+
+from deploy.local.chart import sessions
+from deploy.local.chart.assets import Assets
+from deploy.local.chart.feed import Feed, interval_or_default
+from deploy.local.chart.pages import ChartView, Pages
+from deploy.local.chart.settings import ChartSiteSettings
+from deploy.local.chart.states import ChartState, state_of
+from runtime.clock import Clock, SystemClock
+
+DEFAULT_SYMBOL: Final = "DEMO:LAYOUT"
+
+_CHART: Final = r"/chart/{chart_id:[A-Za-z0-9]{4,32}}"
+
+
+def create_app(settings: ChartSiteSettings, clock: Clock | None = None) -> web.Application:
+    """The site as an application. Raises `FatalError` without the chart library; open sockets end with it."""
+    clock = clock or SystemClock()
+    assets = Assets(settings.library)
+    feed = Feed(settings, clock)
+    charts = Charts(settings, Pages(assets.urls))
+    app = web.Application()
+    app.router.add_get("/health", _health)
+    app.router.add_get("/data", feed.serve)
+    app.router.add_get("/static/{path:.+}", assets.serve)
+    for path in ("/chart", "/chart/"):
+        app.router.add_get(path, charts.own_layout)
+    for path in (_CHART, f"{_CHART}/"):
+        app.router.add_get(path, charts.chart)
+    app.router.add_get("/{path:.*}", charts.missing)
+    app.on_shutdown.append(feed.close)
+    return app
+
+
+class Charts:
+    """Pages of charts, for the user whose session the request's cookies hold."""
+
+    def __init__(self, settings: ChartSiteSettings, pages: Pages) -> None:
+        self._secret = settings.secret
+        self._pages = pages
+
+    async def chart(self, request: web.Request) -> web.Response:
+        return self._show(request, state_of(request.match_info["chart_id"]))
+
+    async def own_layout(self, request: web.Request) -> web.Response:
+        return self._show(request, ChartState())
+
+    async def missing(self, request: web.Request) -> web.Response:
+        return self._pages.missing(self._user(request))
+
+    def _show(self, request: web.Request, state: ChartState) -> web.Response:
+        user = self._user(request)
+        if user is None and not state.anonymous:
+            return self._pages.sign_in()
+        symbol = request.query.get("symbol") or DEFAULT_SYMBOL
+        interval = interval_or_default(request.query.get("interval", ""))
+        return self._pages.chart(ChartView(symbol, interval, user))
+
+    def _user(self, request: web.Request) -> str | None:
+        cookies = request.cookies
+        return sessions.read(self._secret, cookies.get("sessionid", ""), cookies.get("sessionid_sign", ""))
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})

@@ -1,0 +1,108 @@
+"""Errors by what the caller does about them, and the one table that sorts foreign errors.
+
+AlertsError
+├── InvalidError    the data can never succeed        → dead letter, with `reason`
+├── TransientError  a dependency is away or busy      → wait and try again, nothing acknowledged
+└── FatalError      this process cannot go on         → end it; the supervisor starts a clean one
+
+Whatever is none of these is a bug: bounded tries, then a dead letter.
+"""
+
+import asyncio
+from enum import StrEnum
+from typing import Final
+
+import asyncpg
+from aiokafka import errors as kafka
+
+
+class AlertsError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InvalidError(AlertsError):
+    """The data can never succeed. `reason` is a short code from a closed set of its stage."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class TransientError(AlertsError):
+    """A dependency is away or busy; the same call may succeed later."""
+
+
+class FatalError(AlertsError):
+    """The process cannot go on and must end."""
+
+
+class Failure(StrEnum):
+    """What to do about an exception."""
+
+    INVALID = "invalid"
+    TRANSIENT = "transient"
+    FATAL = "fatal"
+    BUG = "bug"
+
+
+# SQLSTATE classes, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRANSIENT_SQLSTATE: Final = ("08", "40", "53", "55P03", "57", "58")
+_INVALID_SQLSTATE: Final = ("22", "23", "54")
+_FATAL_SQLSTATE: Final = ("28", "3D")
+
+_FATAL_KAFKA: Final = (
+    kafka.AuthenticationFailedError,
+    kafka.ProducerFenced,
+    kafka.OutOfOrderSequenceNumber,
+    kafka.UnsupportedVersionError,
+)
+_INVALID_KAFKA: Final = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+
+
+def classify(error: BaseException) -> Failure:
+    """Sort any exception. Total: what is not known is a bug."""
+    if isinstance(error, InvalidError):
+        return Failure.INVALID
+    if isinstance(error, TransientError):
+        return Failure.TRANSIENT
+    if isinstance(error, FatalError):
+        return Failure.FATAL
+    if isinstance(error, asyncpg.PostgresError):
+        return _classify_sqlstate(error.sqlstate or "")
+    if isinstance(error, kafka.KafkaError):
+        return _classify_kafka(error)
+    return _classify_connection(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """A short code that says why: `InvalidError.reason`, an SQLSTATE or the exception's type."""
+    if isinstance(error, InvalidError):
+        return error.reason
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
+        return f"sqlstate_{error.sqlstate}"
+    return type(error).__name__
+
+
+def _classify_sqlstate(sqlstate: str) -> Failure:
+    if sqlstate.startswith(_TRANSIENT_SQLSTATE):
+        return Failure.TRANSIENT
+    if sqlstate.startswith(_INVALID_SQLSTATE):
+        return Failure.INVALID
+    return Failure.FATAL if sqlstate.startswith(_FATAL_SQLSTATE) else Failure.BUG
+
+
+def _classify_kafka(error: kafka.KafkaError) -> Failure:
+    if isinstance(error, _FATAL_KAFKA):
+        return Failure.FATAL
+    if isinstance(error, _INVALID_KAFKA):
+        return Failure.INVALID
+    # aiokafka marks what it would retry itself; a closed or timed-out client is no fault of the data either
+    transient = (kafka.KafkaTimeoutError, kafka.KafkaConnectionError, kafka.ProducerClosed)
+    retriable = bool(error.retriable) or isinstance(error, transient)
+    return Failure.TRANSIENT if retriable else Failure.BUG
+
+
+def _classify_connection(error: BaseException) -> Failure:
+    if isinstance(error, asyncpg.InterfaceError | asyncio.TimeoutError | ConnectionError | OSError):
+        return Failure.TRANSIENT
+    return Failure.BUG

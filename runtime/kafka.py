@@ -1,0 +1,96 @@
+"""Kafka clients, configured in one place. All of them are bare aiokafka."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.helpers import create_ssl_context
+
+from runtime.settings import KafkaSettings
+from schemas.topics import LARGE_MESSAGE_BYTES, MESSAGE_BYTES
+
+CLIENT_STOP_DEADLINE_S: Final = 1.0
+_BATCH_BYTES: Final = 256 * 1024
+
+
+def connection_options(settings: KafkaSettings) -> dict[str, Any]:
+    """The keyword arguments that every aiokafka client takes to reach and trust the brokers."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "security_protocol": settings.security_protocol,
+        "ssl_context": ssl_context(settings),
+    }
+    if settings.security_protocol.startswith("SASL") and settings.sasl_password is not None:
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    return options
+
+
+def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    context: ssl.SSLContext = create_ssl_context(
+        cafile=settings.ssl_cafile, certfile=settings.ssl_certfile, keyfile=settings.ssl_keyfile
+    )
+    return context
+
+
+def create_producer(settings: KafkaSettings, client_id: str, *, large: bool = False) -> AIOKafkaProducer:
+    """An idempotent producer with acks=all; not started. `large` allows the 4 MiB topics.
+
+    Inside aiokafka it keeps trying for ever; deadlines are the caller's.
+    """
+    return AIOKafkaProducer(
+        **connection_options(settings),
+        client_id=client_id,
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=0,
+        max_batch_size=LARGE_MESSAGE_BYTES if large else _BATCH_BYTES + MESSAGE_BYTES,
+        max_request_size=(LARGE_MESSAGE_BYTES if large else MESSAGE_BYTES) + _BATCH_BYTES,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=100,
+        metadata_max_age_ms=60_000,
+    )
+
+
+def create_consumer(settings: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
+    """A consumer without a group, for `assign`; not started. Never commits."""
+    return AIOKafkaConsumer(
+        **connection_options(settings),
+        client_id=client_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=10_000,
+        retry_backoff_ms=100,
+        metadata_max_age_ms=60_000,
+    )
+
+
+@asynccontextmanager
+async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client. Raises `KafkaConnectionError` when no broker answers."""
+    admin = AIOKafkaAdminClient(
+        **connection_options(settings), client_id="alerts-admin", request_timeout_ms=10_000
+    )
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await stop_client(admin.close())
+
+
+async def stop_client(stopping: Any) -> None:
+    """Await a client's stop, for a while: flushing waits without limit when no broker answers."""
+    try:
+        async with asyncio.timeout(CLIENT_STOP_DEADLINE_S):
+            await stopping
+    except TimeoutError:
+        pass

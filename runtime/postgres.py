@@ -1,0 +1,53 @@
+"""The connection pool of one process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+
+from runtime.settings import PostgresSettings
+
+Pool = asyncpg.Pool
+Connection = asyncpg.pool.PoolConnectionProxy
+
+
+@asynccontextmanager
+async def open_pool(settings: PostgresSettings, application: str) -> AsyncIterator[Pool]:
+    """A pool that connects on first use, so that a process starts and waits while the database is away.
+
+    JSON columns are Python values. Each statement has the deadline of the settings.
+    """
+    pool = asyncpg.create_pool(
+        settings.url.get_secret_value(),
+        min_size=0,
+        max_size=settings.pool_size,
+        timeout=5,
+        command_timeout=settings.command_timeout_s,
+        max_inactive_connection_lifetime=60,
+        init=_set_up_connection,
+        server_settings={"application_name": f"alerts-{application}"},
+    )
+    _ = await pool
+    try:
+        yield pool
+    finally:
+        # close() waits without limit for borrowed connections; whatever holds one has been told to stop
+        pool.terminate()
+
+
+async def ping(pool: Pool) -> None:
+    """Raises when the database does not answer within 2 s."""
+    async with pool.acquire(timeout=2) as connection:
+        await connection.execute("SELECT 1", timeout=2)
+
+
+async def _set_up_connection(connection: Any) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: orjson.dumps(value).decode(),
+        decoder=orjson.loads,
+        format="text",
+    )

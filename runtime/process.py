@@ -1,0 +1,126 @@
+"""The life of one role's process: signals, drain deadline, operations port, one way to fail."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runtime.clock import Clock, SystemClock
+from runtime.errors import FatalError
+from runtime.logging import get_logger, setup_logging
+from runtime.metrics import Metrics, create_metrics
+from runtime.operations import serve_operations
+from runtime.readiness import Readiness
+from runtime.settings import LoggingSettings, OperationsSettings
+
+EXIT_FAILED: Final = 1
+EXIT_DRAIN_DEADLINE: Final = 3
+
+log = get_logger(__name__)
+
+
+def _future() -> "asyncio.Future[BaseException]":
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessContext:
+    """What a role gets from its process. Made inside the running loop.
+
+    `fail` ends the process with an error as soon as possible; the first call wins. `failed` holds its error.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    metrics: Metrics = field(default_factory=create_metrics)
+    readiness: Readiness = field(default_factory=Readiness)
+    failed: asyncio.Future[BaseException] = field(default_factory=_future)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+
+Role = Callable[[ProcessContext], AbstractAsyncContextManager[None]]
+"""Enter: the role works. Exit: it has finished what it began, within the drain deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    name: str
+    logging: LoggingSettings
+    operations: OperationsSettings
+
+
+def run_role(settings: ProcessSettings, role: Role) -> int:
+    """Run a role until SIGTERM, SIGINT or a failure. Returns the exit code.
+
+    A role that is not drained in time ends the process without further ado (exit code 3): what it has not
+    acknowledged is done again by the next one.
+    """
+    setup_logging(settings.logging, settings.name)
+    try:
+        return asyncio.run(_serve(settings, role))
+    except FatalError as error:
+        log.error("process_failed", error=type(error).__name__, detail=str(error))  # noqa: TRY400 - no traceback
+        return EXIT_FAILED
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that is set by the first SIGTERM or SIGINT; the handlers are removed on exit."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    handled = (signal.SIGTERM, signal.SIGINT)
+    for number in handled:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+async def _serve(settings: ProcessSettings, role: Role) -> int:
+    context = ProcessContext()
+    async with (
+        stop_signals() as stop,
+        serve_operations(settings.operations, context.readiness, context.metrics),
+    ):
+        leave = asyncio.Event()
+        life = asyncio.create_task(_live(role, context, leave), name=settings.name)
+        stopping = asyncio.create_task(stop.wait())
+        ends: set[asyncio.Future[Any]] = {life, stopping, context.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        leave.set()
+        await _drain(life, settings.operations.drain_deadline_s)
+        return _exit_code(context)
+
+
+async def _live(role: Role, context: ProcessContext, leave: asyncio.Event) -> None:
+    """The role's whole life in one task, so that its resources may use task groups and timeouts."""
+    async with role(context):
+        log.info("process_started")
+        await leave.wait()
+        log.info("process_draining")
+
+
+async def _drain(life: "asyncio.Task[None]", deadline_s: float) -> None:
+    _done, late = await asyncio.wait({life}, timeout=deadline_s)
+    if late:
+        log.error("drain_deadline_passed", deadline_s=deadline_s)
+        # Threads and hung awaits would keep the interpreter; nothing acknowledged is lost by leaving now.
+        os._exit(EXIT_DRAIN_DEADLINE)
+    life.result()
+
+
+def _exit_code(context: ProcessContext) -> int:
+    if not context.failed.done():
+        log.info("process_stopped")
+        return 0
+    error = context.failed.result()
+    log.error("process_failed", error=type(error).__name__, detail=str(error))
+    return EXIT_FAILED

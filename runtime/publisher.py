@@ -1,0 +1,67 @@
+"""Publishes records and tells when they are durable."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from aiokafka import AIOKafkaProducer
+
+from runtime.kafka import create_producer, stop_client
+from runtime.settings import KafkaSettings
+from schemas.headers import Headers
+
+PUBLISH_DEADLINE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = field(default_factory=list)
+
+
+class Publisher(Protocol):
+    """Where records go."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Returns when every message is acked by all replicas, in order per key.
+
+        Raises the first failure, or `TimeoutError`; then any of them may still have been written, or be
+        written later: readers keep the id.
+        """
+        ...
+
+
+class KafkaPublisher:
+    """On an idempotent aiokafka producer."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        async with asyncio.timeout(PUBLISH_DEADLINE_S):
+            acks = [await self._enqueue(message) for message in messages]
+            results = await asyncio.gather(*acks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _enqueue(self, message: Message) -> "asyncio.Future[object]":
+        ack: asyncio.Future[object] = await self._producer.send(
+            message.topic, message.value, key=message.key, headers=message.headers
+        )
+        return ack
+
+
+@asynccontextmanager
+async def open_publisher(settings: KafkaSettings, client_id: str) -> AsyncIterator[KafkaPublisher]:
+    """A publisher for topics of any size. Raises a Kafka error when no broker answers."""
+    producer = create_producer(settings, client_id, large=True)
+    try:
+        await producer.start()
+        yield KafkaPublisher(producer)
+    finally:
+        await stop_client(producer.stop())

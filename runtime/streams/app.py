@@ -1,0 +1,60 @@
+"""Makes Faust apps: one per role and lane, with the settings that keep records safe."""
+
+from typing import Any, Final
+
+import faust
+from faust.types.auth import AuthProtocol, SASLMechanism
+
+from runtime.kafka import ssl_context
+from runtime.settings import KafkaSettings
+from runtime.streams.transport import SafeApp
+
+COMMIT_INTERVAL_S: Final = 0.5
+
+# aiokafka throws a member out for good that polled nothing for this long, also one that has no partitions.
+POLL_INTERVAL_S: Final = 1e7
+
+
+def create_app(group: str, settings: KafkaSettings) -> faust.App:
+    """An app for one consumer group. No tables, no web port, no topics of its own, raw bytes only.
+
+    `stream_wait_empty` is off: a rebalance or a stop never waits for work in progress; what is not
+    acknowledged is delivered again. `table_standby_replicas` above 0 selects Faust's own assignor, which
+    gives a worker the same partitions of topics of equal size.
+    """
+    return SafeApp(
+        group,
+        broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_max_poll_interval=POLL_INTERVAL_S,
+        broker_session_timeout=15.0,
+        broker_heartbeat_interval=3.0,
+        broker_rebalance_timeout=30.0,
+        broker_request_timeout=40.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=4 * 1024 * 1024,
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        stream_buffer_maxsize=4096,
+        stream_wait_empty=False,
+        table_standby_replicas=1,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+
+
+def _credentials(settings: KafkaSettings) -> Any:
+    protocol = settings.security_protocol
+    if protocol.startswith("SASL") and settings.sasl_password is not None:
+        credentials = faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password.get_secret_value(),
+            mechanism=SASLMechanism(settings.sasl_mechanism),
+            ssl_context=ssl_context(settings),
+        )
+        credentials.protocol = AuthProtocol(protocol)
+        return credentials
+    return faust.SSLCredentials(ssl_context(settings)) if protocol == "SSL" else None

@@ -1,0 +1,134 @@
+"""Runs a role's work over a batch until every record is settled: effect durable, or dead letter.
+
+| failure   | what happens                                                                           |
+| --------- | -------------------------------------------------------------------------------------- |
+| transient | wait with capped backoff and try the same records again; leave when asked to stop      |
+| invalid   | halve the batch down to the culprit, which becomes a dead letter                       |
+| bug       | likewise, after a few tries of the single record                                       |
+| fatal     | raised: the process ends, nothing is acknowledged                                      |
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.backoff import backoff_s
+from runtime.clock import Clock, utc_now
+from runtime.deadletters import DeadLetter, deadletter_message
+from runtime.errors import Failure, FatalError, classify, reason_of
+from runtime.logging import get_logger
+from runtime.metrics import Metrics
+from runtime.publisher import Publisher
+from runtime.streams.record import StreamRecord
+
+Work = Callable[[Sequence[StreamRecord]], Awaitable[None]]
+"""Returns when the effect of all records is durable. Idempotent: it sees records again after a failure."""
+
+BUG_TRIES: Final = 3
+WORK_DEADLINE_S: Final = 60.0
+
+log = get_logger(__name__)
+
+
+class LeaveUnfinished(Exception):  # noqa: N818 - a signal to the caller, not an error
+    """Asked to stop while records were waiting for a dependency: they stay unacknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleContext:
+    """`stopping` ends waits early; work that is running is left to finish."""
+
+    stage: str
+    publisher: Publisher
+    clock: Clock
+    metrics: Metrics
+    stopping: asyncio.Event
+
+
+class Settler:
+    """Settles batches of one stage, one at a time."""
+
+    def __init__(self, work: Work, context: SettleContext) -> None:
+        self._work = work
+        self._context = context
+
+    async def settle(self, records: Sequence[StreamRecord]) -> None:
+        """Returns when every record may be acknowledged.
+
+        Raises `LeaveUnfinished` or `FatalError`: then none of them may.
+        """
+        waits = backoff_s()
+        attempts = 0
+        while True:
+            attempts += 1
+            error = await self._attempt(records)
+            if error is None:
+                self._count(len(records), "done")
+                return
+            failure = classify(error)
+            self._report(failure, error, attempts)
+            if failure is Failure.FATAL:
+                raise FatalError(f"{self._context.stage}: {reason_of(error)}") from error
+            if failure is not Failure.TRANSIENT:
+                if len(records) > 1:
+                    await self._settle_halves(records)
+                    return
+                if failure is Failure.INVALID or attempts >= BUG_TRIES:
+                    await self._bury(records[0], error, attempts)
+                    return
+            await self._pause(next(waits))
+
+    async def _attempt(self, records: Sequence[StreamRecord]) -> Exception | None:
+        try:
+            with self._context.metrics.stream_batch_seconds.labels(self._context.stage).time():
+                async with asyncio.timeout(WORK_DEADLINE_S):
+                    await self._work(records)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is sorted by classify
+            return error
+        return None
+
+    async def _settle_halves(self, records: Sequence[StreamRecord]) -> None:
+        middle = len(records) // 2
+        await self.settle(records[:middle])
+        await self.settle(records[middle:])
+
+    async def _bury(self, record: StreamRecord, error: Exception, attempts: int) -> None:
+        letter = DeadLetter(record, self._context.stage, error, attempts, utc_now(self._context.clock))
+        message = deadletter_message(letter)
+        for wait_s in backoff_s():
+            try:
+                await self._context.publisher.publish([message])
+            except Exception as refused:
+                if classify(refused) is not Failure.TRANSIENT:
+                    raise FatalError(f"{self._context.stage}: no dead letter possible") from refused
+                await self._pause(wait_s)
+            else:
+                break
+        self._context.metrics.deadletters.labels(self._context.stage).inc()
+        self._count(1, "deadletter")
+
+    async def _pause(self, wait_s: float) -> None:
+        waiting = asyncio.create_task(self._context.clock.sleep(wait_s))
+        stopping = asyncio.create_task(self._context.stopping.wait())
+        try:
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+        if self._context.stopping.is_set():
+            raise LeaveUnfinished
+
+    def _count(self, records: int, outcome: str) -> None:
+        self._context.metrics.stream_records.labels(self._context.stage, outcome).inc(records)
+
+    def _report(self, failure: Failure, error: Exception, attempts: int) -> None:
+        self._context.metrics.stream_retries.labels(self._context.stage, failure.value).inc()
+        log.warning(
+            "work_failed",
+            stage=self._context.stage,
+            failure=failure.value,
+            reason=reason_of(error),
+            attempts=attempts,
+            exc_info=error if failure is Failure.BUG else None,
+        )

@@ -1,0 +1,35 @@
+"""`alerts topics`: the topics of the declared table on the broker."""
+
+import asyncio
+
+import click
+
+from runtime.environment import Environment
+from runtime.settings import KafkaSettings, load_section
+from runtime.topics import create_topics
+from schemas.topics import TOPICS
+
+
+@click.group("topics")
+def command() -> None:
+    """Create and list the Kafka topics."""
+
+
+@command.command()
+@click.pass_obj
+def create(environment: Environment) -> None:
+    """Create missing topics and grow small ones. Safe to repeat; never shrinks."""
+    plan = asyncio.run(create_topics(load_section(KafkaSettings, environment.values)))
+    for topic, count in plan.create.items():
+        click.echo(f"created {topic.name} with {count} partitions")
+    for topic, count in plan.grow.items():
+        click.echo(f"grew {topic.name} to {count} partitions")
+    click.echo(f"{len(TOPICS)} topics in place")
+
+
+@command.command("list")
+def list_topics() -> None:
+    """Show the declared topics."""
+    for topic in TOPICS:
+        kept = "compacted" if topic.retention_ms is None else f"{topic.retention_ms // 86_400_000} d"
+        click.echo(f"{topic.name:20} {topic.partitions:3} / {topic.local_partitions} partitions, {kept}")

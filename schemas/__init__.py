@@ -1,0 +1,1 @@
+"""The contracts: records, topics, headers and plans. Imports nothing else of this project."""

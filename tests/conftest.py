@@ -1,0 +1,59 @@
+"""Fixtures of all tests. Servers start with the first test that asks for one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.browser import find_browser
+from deploy.local.postgres import PostgresCluster
+from tests.support.stack import Databases, kafka_node, postgres_cluster
+
+# A stack that happens to run in this clone must not become a part of a test.
+_ENVIRONMENT_OF_A_STACK = ("KAFKA_BOOTSTRAP", "DATABASE_URL", "CHART_ORIGIN")
+
+
+@pytest.fixture(autouse=True)
+def _no_stack_of_this_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_ENV_FILE", "")
+    for name in _ENVIRONMENT_OF_A_STACK:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """Bootstrap address of a real broker. Topics are not created; tests use names of their own."""
+    with kafka_node() as node:
+        yield node.bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresCluster]:
+    """A real server, shared by all tests."""
+    with postgres_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresCluster) -> Databases:
+    return Databases(postgres_server)
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    """A fresh migrated database for one test."""
+    with databases.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """A fresh migrated database shared by the tests of one module."""
+    with databases.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> Path:
+    """The ELF file of the headless browser."""
+    return find_browser()
