@@ -1,0 +1,1 @@
+"""The ingress: checks the token, publishes the raw body, answers. No parsing, no database."""

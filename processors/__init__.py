@@ -1,0 +1,1 @@
+"""From raw bytes to signals: pure functions inside, a thin Faust shell outside."""

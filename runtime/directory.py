@@ -1,19 +1,18 @@
 """The tenants in memory, from the compacted `tenants` topic. Works while Postgres is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from runtime.backoff import backoff_s
 from runtime.errors import Failure, TransientError, classify
-from runtime.kafka import create_consumer, stop_client
+from runtime.kafka import create_consumer, stop_client, until_started
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
-from runtime.process import ProcessContext
+from runtime.process import ProcessContext, guarded
 from runtime.settings import KafkaSettings
 from schemas.codec import RecordDecodeError, decode
 from schemas.records import Tenant
@@ -59,27 +58,32 @@ class TenantDirectory:
 
 
 class DirectoryReader:
-    """Follows the topic into a directory and can tell whether the directory is current."""
+    """Follows the topic into a directory and can tell whether the directory is current.
 
-    def __init__(self, consumer: AIOKafkaConsumer, directory: TenantDirectory, metrics: Metrics) -> None:
-        self._consumer = consumer
+    Starts empty and not current, also when no broker answers yet.
+    """
+
+    def __init__(self, directory: TenantDirectory, metrics: Metrics) -> None:
+        self._consumer: AIOKafkaConsumer | None = None
         self._metrics = metrics
         self._moved = asyncio.Condition()
         self._applied_to = 0
         self._check: asyncio.Task[int] | None = None
         self.directory = directory
 
-    async def follow(self) -> None:
-        """Apply records for ever. Outlives the broker being away."""
-        while True:
-            batches = await self._consumer.getmany(_PARTITION, timeout_ms=_POLL_MS)
-            for record in batches.get(_PARTITION, ()):
-                self._apply(record)
-            self._metrics.directory_tenants.set(len(self.directory))
-            position = await self._consumer.position(_PARTITION)
-            async with self._moved:
-                self._applied_to = position
-                self._moved.notify_all()
+    async def follow(self, settings: KafkaSettings, client_id: str) -> None:
+        """Read the topic from its beginning and apply what comes, for ever, broker away or not."""
+        consumer = await until_started(lambda: create_consumer(settings, client_id))
+        consumer.assign([_PARTITION])
+        await consumer.seek_to_beginning(_PARTITION)
+        self._consumer = consumer
+        try:
+            while True:
+                batches = await consumer.getmany(_PARTITION, timeout_ms=_POLL_MS)
+                await self._apply(batches.get(_PARTITION, ()), await consumer.position(_PARTITION))
+        finally:
+            self._consumer = None
+            await stop_client(consumer.stop())
 
     async def confirm_current(self, deadline_s: float) -> None:
         """Returns when all that the broker held at the time of the call, or later, has been applied.
@@ -106,68 +110,38 @@ class DirectoryReader:
         return await asyncio.shield(self._check)
 
     async def _ask_end_offset(self) -> int:
+        if self._consumer is None:
+            raise TransientError("no broker has answered yet")
         async with asyncio.timeout(5):
             offsets = await self._consumer.end_offsets([_PARTITION])
         end_offset: int = offsets[_PARTITION]
         return end_offset
 
-    def _apply(self, record: Any) -> None:
-        try:
-            self.directory.apply(decode(record.value or b"", Tenant))
-        except RecordDecodeError as error:
-            # One unreadable record must not hide every other tenant.
-            log.error("tenant_unreadable", offset=record.offset, error=str(error))  # noqa: TRY400
+    async def _apply(self, records: Sequence[Any], position: int) -> None:
+        for record in records:
+            try:
+                self.directory.apply(decode(record.value or b"", Tenant))
+            except RecordDecodeError as error:
+                # One unreadable record must not hide every other tenant.
+                log.error("tenant_unreadable", offset=record.offset, error=str(error))  # noqa: TRY400
+        self._metrics.directory_tenants.set(len(self.directory))
+        async with self._moved:
+            self._applied_to = position
+            self._moved.notify_all()
 
 
 @asynccontextmanager
 async def open_directory(
     settings: KafkaSettings, context: ProcessContext, client_id: str
 ) -> AsyncIterator[DirectoryReader]:
-    """A reader that has read the topic to its end and follows it until the block is left."""
-    consumer = await _start_consumer(settings, client_id)
-    reader = DirectoryReader(consumer, TenantDirectory(), context.metrics)
-    following = asyncio.create_task(reader.follow(), name="directory-follow")
-    following.add_done_callback(lambda task: _report(task, context))
+    """A reader that follows the topic until the block is left. Does not wait for a broker."""
+    reader = DirectoryReader(TenantDirectory(), context.metrics)
+    following = asyncio.create_task(
+        guarded(reader.follow(settings, client_id), context), name="directory-follow"
+    )
     context.readiness.add("directory", lambda: reader.confirm_current(2.0))
     try:
-        await _catch_up(reader)
-        log.info("directory_current", tenants=len(reader.directory))
         yield reader
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-        await stop_client(consumer.stop())
-
-
-async def _start_consumer(settings: KafkaSettings, client_id: str) -> AIOKafkaConsumer:
-    for wait_s in backoff_s(0.2, 2.0):
-        consumer = create_consumer(settings, client_id)
-        try:
-            await consumer.start()
-        except Exception as error:
-            await stop_client(consumer.stop())
-            if classify(error) is not Failure.TRANSIENT:
-                raise
-            log.info("waiting_for_kafka", error=type(error).__name__)
-            await asyncio.sleep(wait_s)
-        else:
-            consumer.assign([_PARTITION])
-            await consumer.seek_to_beginning(_PARTITION)
-            return consumer
-    raise AssertionError("backoff never ends")
-
-
-async def _catch_up(reader: DirectoryReader) -> None:
-    for wait_s in backoff_s():
-        try:
-            await reader.confirm_current(10.0)
-        except TransientError:
-            log.info("waiting_for_directory")
-            await asyncio.sleep(wait_s)
-        else:
-            return
-
-
-def _report(task: "asyncio.Task[None]", context: ProcessContext) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        context.fail(error)

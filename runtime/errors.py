@@ -48,7 +48,8 @@ class Failure(StrEnum):
 # SQLSTATE classes, https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT_SQLSTATE: Final = ("08", "40", "53", "55P03", "57", "58")
 _INVALID_SQLSTATE: Final = ("22", "23", "54")
-_FATAL_SQLSTATE: Final = ("28", "3D")
+# Class 42 is a query that does not fit the schema: code and migrations differ, no fault of the data.
+_FATAL_SQLSTATE: Final = ("28", "3D", "42")
 
 _FATAL_KAFKA: Final = (
     kafka.AuthenticationFailedError,

@@ -2,16 +2,23 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.helpers import create_ssl_context
 
+from runtime.backoff import backoff_s
+from runtime.errors import Failure, classify
+from runtime.logging import get_logger
 from runtime.settings import KafkaSettings
 from schemas.topics import LARGE_MESSAGE_BYTES, MESSAGE_BYTES
+
+ClientT = TypeVar("ClientT", AIOKafkaConsumer, AIOKafkaProducer)
+
+log = get_logger(__name__)
 
 CLIENT_STOP_DEADLINE_S: Final = 1.0
 _BATCH_BYTES: Final = 256 * 1024
@@ -94,3 +101,26 @@ async def stop_client(stopping: Any) -> None:
             await stopping
     except TimeoutError:
         pass
+
+
+async def until_started(create: Callable[[], ClientT]) -> ClientT:
+    """A started client, made anew until a broker answers. Raises only what waiting cannot cure."""
+    for wait_s in backoff_s(0.2, 2.0):
+        client = create()
+        try:
+            await client.start()
+        except BaseException as error:
+            await stop_client(client.stop())
+            if not isinstance(error, Exception) or classify(error) is not Failure.TRANSIENT:
+                raise
+            log.info("waiting_for_kafka", error=type(error).__name__)
+        else:
+            return client
+        await asyncio.sleep(wait_s)
+    raise AssertionError("backoff never ends")
+
+
+async def wait_for_kafka(settings: KafkaSettings) -> None:
+    """Returns when a broker answers."""
+    consumer = await until_started(lambda: create_consumer(settings, "alerts-wait"))
+    await stop_client(consumer.stop())

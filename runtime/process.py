@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -41,6 +41,14 @@ class ProcessContext:
     def fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_result(error)
+
+
+async def guarded(work: Awaitable[None], context: ProcessContext) -> None:
+    """Run a task of the process; its failure is the process's."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - handed to the process, which reports and ends
+        context.fail(error)
 
 
 Role = Callable[[ProcessContext], AbstractAsyncContextManager[None]]

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from runtime.kafka import create_producer, stop_client
+from runtime.kafka import create_producer, stop_client, until_started
 from runtime.settings import KafkaSettings
 from schemas.headers import Headers
 
@@ -58,10 +58,9 @@ class KafkaPublisher:
 
 @asynccontextmanager
 async def open_publisher(settings: KafkaSettings, client_id: str) -> AsyncIterator[KafkaPublisher]:
-    """A publisher for topics of any size. Raises a Kafka error when no broker answers."""
-    producer = create_producer(settings, client_id, large=True)
+    """A publisher for topics of any size. Waits for a broker to answer."""
+    producer = await until_started(lambda: create_producer(settings, client_id, large=True))
     try:
-        await producer.start()
         yield KafkaPublisher(producer)
     finally:
         await stop_client(producer.stop())

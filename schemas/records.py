@@ -75,7 +75,7 @@ class Disposition(StrEnum):
 
 
 class CaptureEventKind(StrEnum):
-    """In the order in which a later one may replace an earlier one is told by `rank`."""
+    """What a worker reports; `rank` tells which may replace which."""
 
     STARTED = "started"
     FAILED = "failed"
@@ -93,10 +93,10 @@ class CaptureEventKind(StrEnum):
 _RANKS: Final = {
     CaptureEventKind.STARTED: 1,
     CaptureEventKind.FAILED: 2,
-    CaptureEventKind.SESSION_EXPIRED: 3,
-    CaptureEventKind.ACCOUNT_FLAGGED: 3,
-    CaptureEventKind.SKIPPED: 3,
-    CaptureEventKind.COMPLETED: 4,
+    CaptureEventKind.SKIPPED: 2,
+    CaptureEventKind.SESSION_EXPIRED: 2,
+    CaptureEventKind.ACCOUNT_FLAGGED: 2,
+    CaptureEventKind.COMPLETED: 3,
 }
 
 

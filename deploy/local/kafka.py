@@ -45,6 +45,10 @@ class KafkaNode:
     log: Path
 
     @property
+    def name(self) -> str:
+        return "kafka"
+
+    @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
@@ -60,6 +64,9 @@ class KafkaNode:
         self._write("format.properties", _properties(self._settings("data.new")))
         await run_once(self._format_program(), _FORMAT_DEADLINE_S)
         (self.folder / "data.new").rename(self.folder / "data")
+
+    async def check(self) -> None:
+        await check_kafka(self.bootstrap)
 
     def program(self) -> Program:
         return self._java("kafka", ("-Xms256m", "-Xmx512m"), "kafka.Kafka", "server.properties")

@@ -65,6 +65,10 @@ class PostgresCluster:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         return cls(folder, descriptor, port, password, log, account, settings)
 
+    @property
+    def name(self) -> str:
+        return "postgres"
+
     def close(self) -> None:
         os.close(self.folder_fd)
 

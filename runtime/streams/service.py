@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import faust
 
-from runtime.backoff import backoff_s
-from runtime.errors import Failure, FatalError, TransientError, classify
-from runtime.kafka import open_admin
+from runtime.errors import FatalError, TransientError
+from runtime.kafka import wait_for_kafka
 from runtime.logging import get_logger
-from runtime.process import ProcessContext
+from runtime.process import ProcessContext, guarded
 from runtime.publisher import Publisher
 from runtime.settings import KafkaSettings
 from runtime.streams.app import create_app
@@ -105,27 +104,6 @@ async def run_app(
     finally:
         watch.cancel()
         await _stop_app(app)
-
-
-async def guarded(work: Awaitable[None], context: ProcessContext) -> None:
-    """Run a task of the process; its failure is the process's."""
-    try:
-        await work
-    except Exception as error:  # noqa: BLE001 - handed to the process, which reports and ends
-        context.fail(error)
-
-
-async def wait_for_kafka(settings: KafkaSettings) -> None:
-    """Returns when a broker answers. Raises only what waiting cannot cure."""
-    for wait_s in backoff_s(0.2, 2.0):
-        try:
-            async with open_admin(settings):
-                return
-        except Exception as error:
-            if classify(error) is not Failure.TRANSIENT:
-                raise
-            log.info("waiting_for_kafka", error=type(error).__name__)
-            await asyncio.sleep(wait_s)
 
 
 async def _work(stage: Stage, intake: Intake, settler: Settler) -> None:

@@ -1,0 +1,32 @@
+"""What a person may choose about the local stack."""
+
+from typing import Final
+
+from pydantic import Field, SecretStr
+
+from runtime.settings import Port, Section
+
+ROLES: Final = ("ingest", "process", "sink", "capture", "api")
+
+
+class LocalSettings(Section):
+    """Every port: set and taken is an error; not set, the next free one from the default is used."""
+
+    ingest_host: str = Field("127.0.0.1", description="address of the webhook port")
+    ingest_port: Port | None = Field(None, description="webhook port, 8080 or the next free one")
+    api_host: str = Field("127.0.0.1", description="address of the API port")
+    api_port: Port | None = Field(None, description="API port, 8081 or the next free one")
+    api_public_origin: str | None = Field(None, description="origin of links to pictures")
+    chart_site_port: Port | None = Field(None, description="chart look-alike, 8090 or the next free one")
+    kafka_port: Port | None = Field(None, description="embedded broker, 19092 or the next free one")
+    kafka_controller_port: Port | None = Field(None, description="its controller, 19093 or the next free one")
+    postgres_port: Port | None = Field(None, description="embedded database, 15432 or the next free one")
+    ingest_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9101")
+    process_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9102")
+    sink_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9103")
+    capture_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9104")
+    api_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9105")
+    # set: the real service is used and the embedded one is not started
+    kafka_bootstrap: str | None = Field(None, description="brokers to use instead of the embedded one")
+    database_url: SecretStr | None = Field(None, description="database to use instead of the embedded one")
+    chart_origin: str | None = Field(None, description="chart site to use instead of the look-alike")

@@ -1,0 +1,74 @@
+"""The ingress as an aiohttp application."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from ingest.webhook import MAX_BODY_BYTES, Refusal, WebhookContext, WebhookHandler
+from runtime.logging import get_logger
+from runtime.metrics import Metrics
+from runtime.operations import json_response
+
+_WEBHOOK_PATH: Final = "/webhook/u/{token}"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = get_logger(__name__)
+
+
+def create_app(context: WebhookContext, metrics: Metrics) -> web.Application:
+    """Routes and the one place that turns refusals into answers. No redirects anywhere."""
+    app = web.Application(middlewares=[_answers(context, metrics)], client_max_size=MAX_BODY_BYTES)
+    handler = WebhookHandler(context)
+    started_at_s = context.clock.monotonic_s()
+
+    async def health(_request: web.Request) -> web.Response:
+        pipeline = context.backlog.health()
+        return json_response(
+            {
+                "status": "ok" if pipeline.known else "degraded",
+                "queue_length": pipeline.queue_length,
+                "active_workers": pipeline.active_workers,
+                "uptime": int(context.clock.monotonic_s() - started_at_s),
+            }
+        )
+
+    for path in (_WEBHOOK_PATH, _WEBHOOK_PATH + "/"):
+        app.router.add_post(path, handler.receive)
+        app.router.add_route("*", path, _method_not_allowed)
+    app.router.add_get("/health", health)
+    app.router.add_route("*", "/{path:.*}", handler.not_found)
+    return app
+
+
+async def _method_not_allowed(_request: web.Request) -> web.Response:
+    answer = Refusal(405, "method_not_allowed").response()
+    answer.headers["Allow"] = "POST"
+    return answer
+
+
+def _answers(context: WebhookContext, metrics: Metrics) -> Callable[..., Awaitable[web.StreamResponse]]:
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began_at_s = context.clock.monotonic_s()
+        response = await _respond(request, handler)
+        outcome = str(response.status)
+        metrics.webhooks.labels(outcome).inc()
+        metrics.webhook_seconds.labels(outcome).observe(context.clock.monotonic_s() - began_at_s)
+        return response
+
+    return answer
+
+
+async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refusal.response()
+    except web.HTTPException as error:
+        return Refusal(error.status, "bad_request").response()
+    except Exception:
+        # Whatever happened, the body was not acked: 503 makes the sender come again.
+        log.exception("webhook_failed")
+        return Refusal(503, "unavailable").response()

@@ -1,0 +1,89 @@
+"""The work of the processors: a batch of raw webhooks becomes a batch of signals."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from processors.indicators import IndicatorBook
+from processors.parse import parse_webhook
+from runtime.clock import Clock, utc_now
+from runtime.directory import TenantDirectory
+from runtime.errors import InvalidError, TransientError
+from runtime.metrics import Metrics
+from runtime.publisher import Message, Publisher
+from runtime.streams.record import StreamRecord
+from schemas.codec import encode
+from schemas.headers import (
+    SIGNAL_TYPE,
+    CloudEvent,
+    HeaderError,
+    WebhookMetadata,
+    event_headers,
+    read_webhook_metadata,
+    traceparent,
+    webhook_headers,
+)
+from schemas.records import Lane, Signal, Tenant
+from schemas.topics import SIGNALS
+
+STAGE: Final = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorStage:
+    """Parses, enriches and publishes. Raises before anything is published if any record must wait."""
+
+    directory: TenantDirectory
+    indicators: IndicatorBook
+    publisher: Publisher
+    metrics: Metrics
+    clock: Clock
+
+    async def work(self, records: Sequence[StreamRecord]) -> None:
+        messages = [message for record in records if (message := self._message(record))]
+        if messages:
+            await self.publisher.publish(messages)
+
+    def _message(self, record: StreamRecord) -> Message | None:
+        metadata = _metadata(record)
+        tenant = self._tenant(record, metadata)
+        if tenant.deleted:
+            self.metrics.signals_parsed.labels("tenant_deleted").inc()
+            return None
+        signal = parse_webhook(record.value, metadata, tenant, Lane.MAIN, self.indicators)
+        self.metrics.signals_parsed.labels(signal.parse_status.value).inc()
+        return self._signal_message(signal, metadata, record)
+
+    def _tenant(self, record: StreamRecord, metadata: WebhookMetadata) -> Tenant:
+        tenant = self.directory.by_id(_user_id(record))
+        if tenant is None or tenant.revision < metadata.tenant_revision:
+            # The ingress saw a newer directory than ours; ours is on its way.
+            raise TransientError("the directory is behind the record")
+        return tenant
+
+    def _signal_message(self, signal: Signal, metadata: WebhookMetadata, record: StreamRecord) -> Message:
+        event = CloudEvent(
+            id=str(signal.signal_id),
+            type=SIGNAL_TYPE,
+            source="processors",
+            time=utc_now(self.clock),
+            traceparent=traceparent(signal.signal_id, secrets.randbits(64)),
+        )
+        headers = [*event_headers(event), *webhook_headers(metadata)]
+        return Message(SIGNALS.name, record.key, encode(signal), headers)
+
+
+def _metadata(record: StreamRecord) -> WebhookMetadata:
+    try:
+        return read_webhook_metadata(record.headers)
+    except HeaderError as error:
+        raise InvalidError("bad_headers", str(error)) from error
+
+
+def _user_id(record: StreamRecord) -> UUID:
+    try:
+        return UUID((record.key or b"").decode("ascii"))
+    except ValueError as error:
+        raise InvalidError("bad_key") from error

@@ -1,0 +1,173 @@
+"""The sink's transactions on a real database."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from runtime.clock import SystemClock
+from runtime.ids import SignalIds, received_at_of
+from runtime.postgres import Pool, open_pool
+from runtime.settings import PostgresSettings
+from schemas.headers import WebhookMetadata
+from schemas.plans import Plan
+from schemas.records import (
+    CaptureEvent,
+    CaptureEventKind,
+    Direction,
+    ExactDecimal,
+    ParseStatus,
+    Picture,
+    Signal,
+    Source,
+    SourceFormat,
+    Warning_,
+)
+from sinks.store import AcceptedSignal, SignalStore
+
+USER = UUID("019a0000-0000-7000-8000-00000000000a")
+IDS = SignalIds(SystemClock())
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(PostgresSettings.model_validate({"url": database_url}), "test") as pool:
+        yield pool
+
+
+def accepted(**changes: object) -> AcceptedSignal:
+    signal_id = IDS.mint()
+    values = {
+        "signal_id": signal_id,
+        "user_id": USER,
+        "plan": Plan.PREMIUM,
+        "received_at": received_at_of(signal_id),
+        "indicator": "ADX DEF",
+        "signal_type": "Cruce",
+        "direction": Direction.LONG,
+        "ticker": "BINANCE:BTCUSDT",
+        "exchange": "BINANCE",
+        "symbol": "BTCUSDT",
+        "delayed": False,
+        "price": ExactDecimal("0.0000000000123"),
+        "interval": "15",
+        "bar_time": None,
+        "triggered_at": datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC),
+        "chart_id": "Ab3dE9xZ",
+        "fields": {"RSI": "31.5", "TP": None},
+        "message": "línea 🟢\n{}",
+        "parse_status": ParseStatus.PARSED,
+        "warnings": [Warning_.NAIVE_TIME],
+        "source": Source(format=SourceFormat.JSON, indicator_file=None, parse_revision=1),
+        **changes,
+    }
+    signal = Signal(**values)  # type: ignore[arg-type]  # built from a table of overrides
+    metadata = WebhookMetadata(signal_id, signal.received_at, "127.0.0.1", "agent", "text/plain", "", 1, 10)
+    return signal, metadata
+
+
+def event(signal: Signal, kind: CaptureEventKind, request_no: int = 1, **changes: object) -> CaptureEvent:
+    values = {
+        "kind": kind,
+        "signal_ids": [signal.signal_id],
+        "user_id": signal.user_id,
+        "plan": signal.plan,
+        "request_no": request_no,
+        "occurred_at": signal.received_at + timedelta(seconds=1),
+        "tries": 1,
+        "fence": 0,
+        **changes,
+    }
+    return CaptureEvent(**values)  # type: ignore[arg-type]  # built from a table of overrides
+
+
+async def test_a_signal_is_stored_once_with_every_field(pool: Pool) -> None:
+    """Inserting the same signal again changes nothing, and what is stored is what was sent."""
+    store = SignalStore(pool)
+    item = accepted()
+    assert await store.insert([item]) == 1
+    assert await store.insert([item, accepted()]) == 1
+    row = await pool.fetchrow("SELECT * FROM signals WHERE id = $1", item[0].signal_id)
+    assert row is not None
+    assert (row["price"], row["fields"], row["message"]) == (
+        item[0].price,
+        {"RSI": "31.5", "TP": None},
+        "línea 🟢\n{}",
+    )
+    assert (row["timestamp"], row["triggered_at"]) == (item[0].received_at, item[0].triggered_at)
+    assert (row["warnings"], row["source_format"]) == (["naive_time"], "json")
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs") == 2
+
+
+@pytest.mark.parametrize(
+    ("consented", "changes", "expected"),
+    [
+        (False, {}, ("skipped", "not_consented")),
+        (True, {}, ("pending", None)),
+        (True, {"ticker": None}, ("skipped", "no_ticker")),
+        (True, {"chart_id": None}, ("skipped", "no_chart")),
+    ],
+)
+async def test_a_capture_is_wanted_only_where_it_is_possible_and_allowed(
+    pool: Pool, *, consented: bool, changes: dict[str, object], expected: tuple[str, str | None]
+) -> None:
+    """The row says from the start whether a picture will come, and if not, why."""
+    if consented:
+        await insert_user(pool)
+    item = accepted(**changes)
+    await SignalStore(pool).insert([item])
+    row = (await SignalStore(pool).stored([item[0].signal_id]))[0]
+    reason = await pool.fetchval("SELECT screenshot_reason FROM signals")
+    assert (row["screenshot_status"], reason) == expected
+
+
+async def test_an_older_capture_event_never_overwrites_a_newer_one(pool: Pool) -> None:
+    """Whatever the order and repetition of events, the row ends with the greatest (request_no, rank)."""
+    await insert_user(pool)
+    store = SignalStore(pool)
+    item = accepted()
+    await store.insert([item])
+    picture = Picture(
+        key="ab/cd.png", size_bytes=10, width_px=1920, height_px=1080, captured_at=item[0].received_at
+    )
+    completed = event(item[0], CaptureEventKind.COMPLETED, picture=picture, timings_ms={"shoot": 20})
+    await store.apply([event(item[0], CaptureEventKind.STARTED), completed, completed])
+    await store.apply([event(item[0], CaptureEventKind.FAILED, reason="late")])
+    assert await status(pool) == ("completed", None)
+    assert await pool.fetchval("SELECT screenshot_key FROM signal_screenshots") == "ab/cd.png"
+    await store.apply([event(item[0], CaptureEventKind.STARTED, request_no=2)])
+    assert await status(pool) == ("processing", None)
+
+
+async def test_only_an_event_of_the_current_session_marks_it_expired(pool: Pool) -> None:
+    """A late report about replaced cookies does not stop the new ones."""
+    await insert_user(pool)
+    store = SignalStore(pool)
+    item = accepted()
+    await store.insert([item])
+    await store.apply([event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=6)])
+    assert await pool.fetchval("SELECT tv_cookies_valid FROM user_config")
+    await store.apply([event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=7, request_no=2)])
+    assert not await pool.fetchval("SELECT tv_cookies_valid FROM user_config")
+
+
+async def insert_user(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO users (id, name, webhook_token_hash, webhook_token, plan, quota_mode, quota_reset_at) "
+        "VALUES ($1, 'one', $2, 'x', 'premium', 'off', now())",
+        USER,
+        bytes(32),
+    )
+    await pool.execute(
+        "INSERT INTO user_config (user_id, captures_consented_at, session_version, tv_cookies_valid) "
+        "VALUES ($1, now(), 7, true)",
+        USER,
+    )
+
+
+async def status(pool: Pool) -> tuple[str, str | None]:
+    row = await pool.fetchrow("SELECT screenshot_status, screenshot_reason FROM signals")
+    assert row is not None
+    return row["screenshot_status"], row["screenshot_reason"]
