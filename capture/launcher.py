@@ -22,6 +22,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _COMMANDS_FD: Final = 3
 _REPLIES_FD: Final = 4
 _PIPE_BYTES: Final = 1024 * 1024
+_REAP_DEADLINE_S: Final = 5
 _SEARCH_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -53,11 +54,19 @@ class BrowserProcess:
     errors_fd: int
 
     async def end(self) -> None:
-        """SIGKILL the whole group, reap it, remove the profile. Idempotent, never raises, well under a second."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        await asyncio.to_thread(self.popen.wait)
-        await asyncio.to_thread(self.profile.remove)
+        """SIGKILL the whole group, reap it, remove the profile. Idempotent, takes some milliseconds.
+
+        The kill happens before the first suspension and the rest in a thread, so cancellation stops neither.
+        """
+        # Once reaped, the group's number may be another's; nobody but `_bury` reaps.
+        if self.popen.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+        await asyncio.to_thread(self._bury)
+
+    def _bury(self) -> None:
+        self.popen.wait(_REAP_DEADLINE_S)
+        self.profile.remove()
 
 
 def browser_account(name: str) -> Account | None:

@@ -1,6 +1,5 @@
 """The browser's own temporary folder: private, and swept by the next worker when its owner has died."""
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -14,12 +13,12 @@ PREFIX: Final = "alerts-capture-"
 _REMOVE_TRIES: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Profile:
     """A folder under an advisory lock that the kernel releases when this process dies, however it dies."""
 
     path: Path
-    lock_fd: int
+    lock_fd: int | None
 
     def remove(self) -> None:
         """Delete the folder and release it. Idempotent. Call when the browser has been killed."""
@@ -28,8 +27,9 @@ class Profile:
             shutil.rmtree(self.path, ignore_errors=True)
             if not self.path.exists():
                 break
-        with contextlib.suppress(OSError):
+        if self.lock_fd is not None:
             os.close(self.lock_fd)
+            self.lock_fd = None
 
 
 def create_profile(parent: Path, owner: tuple[int, int] | None) -> Profile:

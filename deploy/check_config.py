@@ -11,7 +11,7 @@ from runtime.settings import SettingsError, Variable, load_settings, variables_o
 
 SETTINGS: Final = {
     "ingest": "ingest.settings:IngestSettings",
-    "process": "processors.settings:ProcessSettings",
+    "process": "processors.settings:ProcessorSettings",
     "sink": "sinks.settings:SinkSettings",
     "capture": "capture.settings:CaptureSettings",
     "api": "api.settings:ApiSettings",

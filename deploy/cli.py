@@ -42,7 +42,7 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "topics": Subcommand("runtime.topics_command:command", "Create and list the Kafka topics."),
     "check-config": Subcommand("deploy.check_config:command", "Show the effective settings."),
     "chart-site": Subcommand(
-        "deploy.local.chart.command:command", "Serve the chart look-alike.", uses_env_file=False
+        "deploy.local.chart.command:chart_site", "Serve the chart look-alike.", uses_env_file=False
     ),
 }
 

@@ -1,5 +1,6 @@
-"""Where the browser of the capture role is installed."""
+"""Where the browser of the capture role is installed, and whom it runs as."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -15,3 +16,8 @@ def find_browser() -> Path:
         if place.exists():
             return place
     raise LocalError("chromium-headless-shell is missing: run `make run` to install it")
+
+
+def browser_user() -> str:
+    """`nobody` when we are root: the browser refuses to sandbox root. Else nothing: it runs as we do."""
+    return "nobody" if os.geteuid() == 0 else ""

@@ -1,54 +1,62 @@
 """The variables that tie the roles of one stack together."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from deploy.local.addresses import Addresses
-from deploy.local.browser import browser_user, find_browser
 from deploy.local.keychain import Keychain
 from deploy.local.layout import Layout
 from deploy.local.settings import LocalSettings
 
+# A little less than the supervisor waits, so that a role that is late says so itself.
 _DRAIN_DEADLINE_S: Final = 7
+
+_EXTERNAL_PREFIXES: Final = ("KAFKA_", "DATABASE_", "S3_")
 
 Variables = dict[str, str]
 
 
-def stack_variables(layout: Layout, settings: LocalSettings, addresses: Addresses, keychain: Keychain) -> Variables:
-    """What every role needs and what `.local/env` tells other commands, before a person's own choices."""
+def address_variables(settings: LocalSettings, addresses: Addresses) -> Variables:
+    """Where things are in this run; already holds what a person chose."""
     return {
         "INGEST_HOST": addresses.ingest_host,
         "INGEST_PORT": str(addresses.ports["ingest_port"]),
         "API_HOST": addresses.api_host,
         "API_PORT": str(addresses.ports["api_port"]),
+        "CHART_ORIGIN": settings.chart_origin or addresses.chart_origin,
+        **_kafka_variables(settings, addresses),
+    }
+
+
+def default_variables(layout: Layout, addresses: Addresses, keychain: Keychain) -> Variables:
+    """What a person may well set otherwise."""
+    return {
         "API_PUBLIC_ORIGIN": addresses.api_origin,
         "API_LINK_SECRET": keychain.api_link_secret.get_secret_value(),
-        "CHART_ORIGIN": settings.chart_origin or addresses.chart_origin,
         "STORAGE_DIRECTORY": str(layout.pictures),
         "STORAGE_KEY_SECRET": keychain.storage_key_secret.get_secret_value(),
         "ENCRYPTION_KEYS": keychain.encryption_keys.get_secret_value(),
-        "CAPTURE_BROWSER": str(find_browser()),
-        "CAPTURE_BROWSER_USER": browser_user(),
+    }
+
+
+def process_variables() -> Variables:
+    """For the supervisor's children only; a person's own `alerts …` has no use for them."""
+    return {
+        "ALERTS_ENV_FILE": "",
         "LOG_FORMAT": "json",
         "OPERATIONS_DRAIN_DEADLINE_S": str(_DRAIN_DEADLINE_S),
     }
 
 
-def kafka_variables(settings: LocalSettings, addresses: Addresses) -> Variables:
-    """The brokers. Real ones keep a person's choices about security, replication and partition counts."""
-    if settings.kafka_bootstrap:
-        return {"KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
-    return {
-        "KAFKA_BOOTSTRAP": f"127.0.0.1:{addresses.ports['kafka_port']}",
-        "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
-        "KAFKA_TOPIC_PROFILE": "local",
-        "KAFKA_REPLICATION": "1",
-    }
+def external_variables(values: Mapping[str, str]) -> Variables:
+    """How a person told us to reach real services."""
+    return {name: value for name, value in values.items() if name.startswith(_EXTERNAL_PREFIXES)}
 
 
-def chosen_by_person(defaults: Mapping[str, str], values: Mapping[str, str]) -> Variables:
-    """The defaults, but what a person set to something stands."""
-    return {name: values.get(name) or value for name, value in defaults.items()}
+def browser_variables(browser: Path, user: str) -> Variables:
+    """`user` is whom the browser runs as; empty: as the capture role itself."""
+    return {"CAPTURE_BROWSER": str(browser), "CAPTURE_BROWSER_USER": user}
 
 
 def chart_site_variables(layout: Layout, addresses: Addresses, keychain: Keychain) -> Variables:
@@ -56,5 +64,21 @@ def chart_site_variables(layout: Layout, addresses: Addresses, keychain: Keychai
         "CHART_SITE_PORT": str(addresses.ports["chart_site_port"]),
         "CHART_SITE_SECRET": keychain.chart_site_secret.get_secret_value(),
         "CHART_SITE_LIBRARY": str(layout.chart_library),
-        "LOG_FORMAT": "json",
+    }
+
+
+def unless_chosen(defaults: Mapping[str, str], values: Mapping[str, str]) -> Variables:
+    """The defaults, except that what a person set to something stands."""
+    return {name: values.get(name) or value for name, value in defaults.items()}
+
+
+def _kafka_variables(settings: LocalSettings, addresses: Addresses) -> Variables:
+    # Real brokers keep a person's choices about security, replication and partition counts.
+    if settings.kafka_bootstrap:
+        return {"KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
+    return {
+        "KAFKA_BOOTSTRAP": f"127.0.0.1:{addresses.ports['kafka_port']}",
+        "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+        "KAFKA_TOPIC_PROFILE": "local",
+        "KAFKA_REPLICATION": "1",
     }

@@ -9,8 +9,10 @@
 """
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from runtime.backoff import backoff_s
@@ -130,5 +132,11 @@ class Settler:
             failure=failure.value,
             reason=reason_of(error),
             attempts=attempts,
-            exc_info=error if failure is Failure.BUG else None,
+            frames=_frames(error) if failure is Failure.BUG else None,
         )
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Where it happened, without the exception's text: that may quote the record."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]

@@ -12,7 +12,7 @@ from runtime.errors import FatalError
 
 LIBRARY_FILE: Final = "lightweight-charts.js"
 
-_OWN: Final = ("chart.css", "feed.js", "strip.js", "chart.js")
+_OWN: Final = ("chart.css", "strip.js", "chart.js")
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 _HEADERS: Final = {
     "Cache-Control": "public, max-age=31536000, immutable",

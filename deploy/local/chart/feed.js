@@ -1,5 +1,5 @@
 "use strict";
-// Loaded before the chart library, so that data travels while the library is still being compiled.
+// Stands inside the page, so that data travels while style and chart library are still being loaded.
 globalThis.chartConfig = JSON.parse(document.getElementById("chart-config").textContent);
 globalThis.chartFeed = (() => {
   const { symbol, interval } = globalThis.chartConfig;

@@ -1,5 +1,7 @@
 """HTML from templates. Every value is escaped here, for its place: text and attributes, or the JSON tag."""
 
+import base64
+import hashlib
 import html
 import json
 from collections.abc import Mapping
@@ -12,12 +14,13 @@ from aiohttp import web
 
 from deploy.local.chart.interval import Interval
 
+# The one script inside a page holds no values and is allowed by its hash.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'sha256-{feed_hash}'; style-src 'self' 'unsafe-inline'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+)
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-        "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
-    ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -38,11 +41,12 @@ class Pages:
     """The site's pages. `urls` are the assets' addresses by placeholder."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
-        self._urls = urls
-        self._chart, self._sign_in, self._missing = (
-            Template((files("deploy.local.chart") / name).read_text("utf-8"))
-            for name in ("page.html", "signin.html", "missing.html")
-        )
+        feed = _read("feed.js")
+        digest = base64.b64encode(hashlib.sha256(feed.encode()).digest()).decode()
+        self._headers = _HEADERS | {"Content-Security-Policy": _POLICY.format(feed_hash=digest)}
+        self._parts = {**urls, "feed": feed}
+        names = ("page.html", "signin.html", "missing.html")
+        self._chart, self._sign_in, self._missing = (Template(_read(name)) for name in names)
 
     def chart(self, view: ChartView) -> web.Response:
         config = {"symbol": view.symbol, "interval": view.interval.code, "user": view.user}
@@ -65,8 +69,12 @@ class Pages:
         self, template: Template, texts: Mapping[str, str], *, config: str = "", status: int = 200
     ) -> web.Response:
         escaped = {name: html.escape(text) for name, text in texts.items()}
-        body = template.substitute(self._urls, **escaped, config=config)
-        return web.Response(text=body, status=status, content_type="text/html", headers=_HEADERS)
+        body = template.substitute(self._parts, **escaped, config=config)
+        return web.Response(text=body, status=status, content_type="text/html", headers=self._headers)
+
+
+def _read(name: str) -> str:
+    return (files("deploy.local.chart") / name).read_text("utf-8")
 
 
 def _authentication(user: str | None) -> str:

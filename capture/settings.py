@@ -1,0 +1,69 @@
+"""What the capture role reads from the environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field, field_validator
+
+from capture.chart import Origin
+from runtime.errors import InvalidError
+from runtime.settings import (
+    EncryptionSettings,
+    KafkaSettings,
+    LoggingSettings,
+    OperationsSettings,
+    PostgresSettings,
+    Seconds,
+    Section,
+    StorageSettings,
+)
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class CaptureSection(Section):
+    prefix: ClassVar[str] = "CAPTURE_"
+
+    browser: Path = Field(
+        Path("/usr/lib/chromium/chromium-headless-shell"),
+        description="executable of chromium-headless-shell: the ELF file, not the script on PATH",
+    )
+    browser_user: str = Field("nobody", description="whom the browser runs as when this process is root")
+    slots: Annotated[int, Field(ge=1, le=32)] = Field(3, description="captures at once")
+    queue_capacity: Count = Field(20_000, description="requests held in memory")
+    tries: Annotated[int, Field(ge=1, le=10)] = Field(3, description="tries of a picture")
+    try_deadline_s: Seconds = Field(30, description="limit of one try")
+    recycle_captures: Count = Field(500, description="pictures after which a fresh browser takes over")
+    recycle_s: Seconds = Field(30 * 60, description="age at which a fresh browser takes over")
+    warm_contexts: Count = Field(20, description="users whose cache and cookies a browser keeps")
+    warm_s: Seconds = Field(15 * 60, description="how long it keeps them")
+    site_file: Path | None = Field(None, description="signals of the chart page; unset: the file shipped")
+
+
+class ChartSection(Section):
+    prefix: ClassVar[str] = "CHART_"
+
+    origin: str = Field(
+        "https://www.tradingview.com", description="scheme, host and port of the chart site; https, or loopback"
+    )
+
+    @field_validator("origin")
+    @classmethod
+    def _well_formed(cls, text: str) -> str:
+        try:
+            return str(Origin.parse(text))
+        except InvalidError as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    capture: CaptureSection
+    chart: ChartSection
+    kafka: KafkaSettings
+    postgres: PostgresSettings
+    storage: StorageSettings
+    encryption: EncryptionSettings
+    operations: OperationsSettings
+    logging: LoggingSettings
