@@ -1,0 +1,1 @@
+"""The read side: signals, signed links to their pictures, and the administration of tenants."""

@@ -107,6 +107,7 @@ class FlatSession(_ContainedEmitter, CDPSession):  # type: ignore[misc]  # likew
             await self._connection.send("Target.detachFromTarget", {"sessionId": self._sessionId})
 
     def _on_closed(self) -> None:
+        """Afterwards the connection emits `detached`, with whether it is itself closed."""
         self._connection = None
 
 
@@ -186,9 +187,8 @@ class PipeConnection(_ContainedEmitter):
         if self._reader is not None and not self._reader.is_closing():
             self._reader.close()
         self._fail(lambda _command: True, BrowserGoneError)
-        for session in self._sessions.values():
-            session._on_closed()  # noqa: SLF001 - pyppeteer's hook of a session
-        self._sessions.clear()
+        for session_id in list(self._sessions):
+            self._forget(session_id)
         if self._closed_callback is not None:
             self._closed_callback()
         self.tasks.cancel_all()
@@ -233,7 +233,7 @@ class PipeConnection(_ContainedEmitter):
         if session is not None:
             self._fail(lambda command: command.session_id == session_id, TargetGoneError)
             session._on_closed()  # noqa: SLF001 - pyppeteer's hook of a session
-            session.emit("detached")
+            session.emit("detached", self.closed.is_set())
 
     def _expire(self, number: int) -> None:
         command = self._commands.pop(number, None)

@@ -13,6 +13,8 @@ from runtime.environment import (
     merge,
     process_environment,
 )
+from runtime.errors import Failure, classify
+from runtime.settings import SettingsError
 
 ENV_FILE: Final = Path(".local/env")
 """Where a running local stack leaves the settings that find it."""
@@ -30,7 +32,9 @@ class Subcommand:
 
 
 SUBCOMMANDS: Final[dict[str, Subcommand]] = {
-    "up": Subcommand("deploy.local.up:command", "Run the whole pipeline on this machine.", uses_env_file=False),
+    "up": Subcommand(
+        "deploy.local.up:command", "Run the whole pipeline on this machine.", uses_env_file=False
+    ),
     "ingest": Subcommand("ingest.command:command", "Accept webhooks and publish them to Kafka."),
     "process": Subcommand("processors.command:command", "Turn raw webhooks into signals."),
     "sink": Subcommand("sinks.command:command", "Store signals and ask for their pictures."),
@@ -116,14 +120,8 @@ def _merge_file(values: dict[str, str], path: Path) -> Environment:
 
 def _for_people(error: Exception) -> Exception:
     """Expected errors become a message; a bug stays what it is and shows its traceback."""
-    # imported here: the libraries whose errors these are take longer to load than most commands run
-    from runtime.errors import Failure, classify
-    from runtime.settings import SettingsError
-
     if isinstance(error, SettingsError):
         return ProblemsError(error.problems)
     if classify(error) is Failure.BUG:
         return error
     return click.ClickException(f"{error}" or type(error).__name__)
-
-

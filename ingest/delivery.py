@@ -80,9 +80,9 @@ class KafkaDelivery:
         ack: asyncio.Future[Any] = await producer.send(
             message.topic, message.value, key=message.key, headers=message.headers
         )
-        self._count(len(message.value))
-        ack.add_done_callback(lambda _ack: self._count(-len(message.value)))
-        ack.add_done_callback(self._retrieve)
+        self._pending_bytes += len(message.value)
+        self._metrics.webhook_pending.inc()
+        ack.add_done_callback(lambda ack: self._settled(ack, len(message.value)))
         return ack
 
     def _fate(self, ack: "asyncio.Future[Any]") -> Fate:
@@ -90,7 +90,9 @@ class KafkaDelivery:
             return Fate.UNKNOWN
         return Fate.ACKED
 
-    def _retrieve(self, ack: "asyncio.Future[Any]") -> None:
+    def _settled(self, ack: "asyncio.Future[Any]", size_bytes: int) -> None:
+        self._pending_bytes -= size_bytes
+        self._metrics.webhook_pending.dec()
         if not ack.cancelled() and (error := ack.exception()) is not None:
             self._report(error)
 
@@ -98,7 +100,3 @@ class KafkaDelivery:
         log.warning("delivery_failed", error=type(error).__name__)
         if classify(error) is Failure.FATAL:
             self._context.fail(error)
-
-    def _count(self, pending_bytes: int) -> None:
-        self._pending_bytes += pending_bytes
-        self._metrics.webhook_pending.inc(1 if pending_bytes >= 0 else -1)

@@ -32,7 +32,7 @@ def resend_key(user_id: UUID, query: str, body: bytes) -> ResendKey:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    signal_id: UUID
+    key: ResendKey
     answered_at_s: float
 
 
@@ -40,38 +40,43 @@ class ResendMemory:
     """Ids of webhooks answered 503 after they were handed over. Each is used once, oldest first.
 
     In memory of one process: a resend that reaches another process, or this one restarted, is a second
-    signal. Bounded; the oldest are forgotten first.
+    signal. Holds at most `capacity` ids; the oldest are forgotten first.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._by_key: OrderedDict[ResendKey, deque[_Remembered]] = OrderedDict()
+        # Both are in the order of remembering, so the oldest id of all is also the first of its key.
+        self._by_id: OrderedDict[UUID, _Remembered] = OrderedDict()
+        self._ids_of: dict[ResendKey, deque[UUID]] = {}
 
     def remember(self, key: ResendKey, signal_id: UUID, now_s: float) -> None:
-        """Call when the 503 is answered."""
+        """Call when the 503 is answered, with times that never run backwards."""
         self._forget_before(now_s - REMEMBERED_FOR_S)
-        self._by_key.setdefault(key, deque()).append(_Remembered(signal_id, now_s))
-        while len(self._by_key) > self._capacity:
-            self._by_key.popitem(last=False)
+        self._by_id[signal_id] = _Remembered(key, now_s)
+        self._ids_of.setdefault(key, deque()).append(signal_id)
+        if len(self._by_id) > self._capacity:
+            self._take(next(iter(self._by_id)))
 
     def recall(self, key: ResendKey, now_s: float) -> UUID | None:
         """The id to use again if this can be a resend, else None."""
         self._forget_before(now_s - REMEMBERED_FOR_S)
-        waiting = self._by_key.get(key)
-        if not waiting or now_s - waiting[0].answered_at_s < EARLIEST_RESEND_S:
+        waiting = self._ids_of.get(key)
+        if not waiting or now_s - self._by_id[waiting[0]].answered_at_s < EARLIEST_RESEND_S:
             return None
-        remembered = waiting.popleft()
-        if not waiting:
-            del self._by_key[key]
-        return remembered.signal_id
+        return self._take(waiting[0])
 
     def _forget_before(self, limit_s: float) -> None:
-        # Keys are in the order of their first memory, so the old ones are at the front.
-        while self._by_key:
-            key = next(iter(self._by_key))
-            waiting = self._by_key[key]
-            while waiting and waiting[0].answered_at_s < limit_s:
-                waiting.popleft()
-            if waiting:
+        while self._by_id:
+            signal_id, oldest = next(iter(self._by_id.items()))
+            if oldest.answered_at_s >= limit_s:
                 return
-            del self._by_key[key]
+            self._take(signal_id)
+
+    def _take(self, signal_id: UUID) -> UUID:
+        """Remove an id that is the first of its key."""
+        key = self._by_id.pop(signal_id).key
+        waiting = self._ids_of[key]
+        waiting.popleft()
+        if not waiting:
+            del self._ids_of[key]
+        return signal_id

@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ingest.delivery import Fate, KafkaDelivery
 from ingest.resend import ResendMemory, resend_key
@@ -72,11 +73,15 @@ class WebhookHandler:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Raises `Refusal` for everything that is not accepted."""
+        context = self._context
+        began_at_s = context.clock.monotonic_s()
         tenant = await self._tenant(request.match_info["token"])
+        # One deadline for all that Kafka is asked, or the sender would be gone before the answer.
+        ack_deadline_s = context.settings.ack_deadline_s - (context.clock.monotonic_s() - began_at_s)
         if not tenant.webhook_enabled:
             raise Refusal(403, "webhook_disabled")
-        body = await read_body(request, self._context.settings.read_deadline_s)
-        signal_id = await self._accept(request, tenant, body)
+        body = await read_body(request, context.settings.read_deadline_s)
+        signal_id = await self._accept(request, tenant, body, ack_deadline_s)
         return json_response(self._answer(tenant, signal_id))
 
     async def not_found(self, _request: web.Request) -> web.Response:
@@ -99,11 +104,12 @@ class WebhookHandler:
             return tenant
         raise Refusal(404, "not_found")
 
-    async def _accept(self, request: web.Request, tenant: Tenant, body: bytes) -> UUID:
+    async def _accept(self, request: web.Request, tenant: Tenant, body: bytes, ack_deadline_s: float) -> UUID:
         context = self._context
         query = request.rel_url.raw_query_string
         key = resend_key(tenant.user_id, query, body)
-        signal_id = context.resends.recall(key, context.clock.monotonic_s()) or context.ids.mint()
+        recalled_id = context.resends.recall(key, context.clock.monotonic_s())
+        signal_id = recalled_id or context.ids.mint()
         metadata = WebhookMetadata(
             signal_id=signal_id,
             received_at=received_at_of(signal_id),
@@ -115,8 +121,9 @@ class WebhookHandler:
             body_bytes=len(body),
         )
         message = raw_message(tenant, metadata, body, context.span_id())
-        fate = await context.delivery.deliver(message, context.settings.ack_deadline_s)
-        if fate is Fate.UNKNOWN:
+        fate = await context.delivery.deliver(message, ack_deadline_s)
+        if fate is Fate.UNKNOWN or (fate is Fate.REFUSED and recalled_id):
+            # Refused this time, but what was handed over the first time may still be written.
             context.resends.remember(key, signal_id, context.clock.monotonic_s())
         if fate is not Fate.ACKED:
             raise Refusal(503, "unavailable")
@@ -147,7 +154,10 @@ def raw_message(tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id:
 
 
 async def read_body(request: web.Request, deadline_s: float) -> bytes:
-    """The whole body, whatever its content type. Raises `Refusal`: 413 when too large, 503 when too slow."""
+    """The whole body, whatever its content type.
+
+    Raises `Refusal`: 413 when too large, 503 when too slow or cut short.
+    """
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise Refusal(413, "body_too_large")
     body = bytearray()
@@ -159,4 +169,6 @@ async def read_body(request: web.Request, deadline_s: float) -> bytes:
                     raise Refusal(413, "body_too_large")
     except TimeoutError as error:
         raise Refusal(503, "body_too_slow") from error
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+        raise Refusal(503, "body_incomplete") from error
     return bytes(body)

@@ -74,10 +74,10 @@ class DirectoryReader:
     async def follow(self, settings: KafkaSettings, client_id: str) -> None:
         """Read the topic from its beginning and apply what comes, for ever, broker away or not."""
         consumer = await until_started(lambda: create_consumer(settings, client_id))
-        consumer.assign([_PARTITION])
-        await consumer.seek_to_beginning(_PARTITION)
-        self._consumer = consumer
         try:
+            consumer.assign([_PARTITION])
+            await consumer.seek_to_beginning(_PARTITION)
+            self._consumer = consumer
             while True:
                 batches = await consumer.getmany(_PARTITION, timeout_ms=_POLL_MS)
                 await self._apply(batches.get(_PARTITION, ()), await consumer.position(_PARTITION))

@@ -14,6 +14,7 @@ from runtime.errors import FatalError, InvalidError
 
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
+_KEY_ID_MAX_BYTES: Final = 255
 _VERSION: Final = b"\x01"
 
 RandomBytes = Callable[[int], bytes]
@@ -57,14 +58,15 @@ def parse_keys(text: SecretStr) -> dict[str, bytes]:
         keys = {key_id: base64.b64decode(value, validate=True) for key_id, value in pairs}
     except (ValueError, binascii.Error) as error:
         raise FatalError("ENCRYPTION_KEYS is not a list of id:base64") from error
-    if any(len(key) != _KEY_BYTES for key in keys.values()) or not all(keys):
+    ids_fit = all(key_id.isascii() and 0 < len(key_id) <= _KEY_ID_MAX_BYTES for key_id in keys)
+    if not ids_fit or any(len(key) != _KEY_BYTES for key in keys.values()):
         raise FatalError("ENCRYPTION_KEYS needs ids and keys of 32 bytes")
     return keys
 
 
 def _split(blob: bytes) -> tuple[bytes, bytes, bytes]:
-    if len(blob) < 2 + _NONCE_BYTES or blob[:1] != _VERSION:
-        raise InvalidError("undecryptable")
-    header_bytes = 2 + blob[1]
+    header_bytes = 2 + blob[1] if len(blob) > 1 else 2
     nonce_end = header_bytes + _NONCE_BYTES
+    if blob[:1] != _VERSION or len(blob) < nonce_end:
+        raise InvalidError("undecryptable")
     return blob[:header_bytes], blob[header_bytes:nonce_end], blob[nonce_end:]

@@ -46,7 +46,11 @@ def parse_environment(text: str) -> dict[str, str]:
 
 
 def format_environment(values: Mapping[str, str]) -> str:
-    """The inverse of `parse_environment`; a value with a line break is refused."""
-    if any("\n" in value or "\r" in value for value in values.values()):
-        raise EnvironmentFileError("a value holds a line break")
-    return "".join(f"{key}={value}\n" for key, value in values.items())
+    """The inverse of `parse_environment`. Raises `EnvironmentFileError` for what would read back otherwise.
+
+    That is a value with a line break or with space at its end, or a key that is no identifier.
+    """
+    text = "".join(f"{key}={value}\n" for key, value in values.items())
+    if parse_environment(text) != dict(values):
+        raise EnvironmentFileError("a value holds a line break or ends in a space")
+    return text

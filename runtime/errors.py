@@ -46,16 +46,46 @@ class Failure(StrEnum):
 
 
 # SQLSTATE classes, https://www.postgresql.org/docs/current/errcodes-appendix.html
-_TRANSIENT_SQLSTATE: Final = ("08", "40", "53", "55P03", "57", "58")
+# 25006: the server is read-only, as the old primary is after a failover; 25P03 and 25P04 are its time limits
+_TRANSIENT_SQLSTATE: Final = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57", "58")
 _INVALID_SQLSTATE: Final = ("22", "23", "54")
 # Class 42 is a query that does not fit the schema: code and migrations differ, no fault of the data.
-_FATAL_SQLSTATE: Final = ("28", "3D", "42")
+_FATAL_SQLSTATE: Final = ("28", "3D", "3F", "42")
 
+# The connection's settings do not fit this client or server.
+_FATAL_CLIENT: Final = (
+    asyncpg.ClientConfigurationError,
+    asyncpg.UnsupportedClientFeatureError,
+    asyncpg.UnsupportedServerFeatureError,
+)
+
+# Wrong credentials, missing rights, a wrong setting, or a producer that must be replaced. As bugs they would
+# turn every record into a dead letter.
 _FATAL_KAFKA: Final = (
     kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
+    kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+    kafka.SecurityDisabled,
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.InvalidReplicationFactorError,
     kafka.ProducerFenced,
+    kafka.InvalidProducerEpoch,
     kafka.OutOfOrderSequenceNumber,
+    kafka.UnknownProducerId,
     kafka.UnsupportedVersionError,
+)
+# A closed or timed-out client and a broker on its way out are no fault of the data either.
+_TRANSIENT_KAFKA: Final = (
+    kafka.KafkaTimeoutError,
+    kafka.KafkaConnectionError,
+    kafka.KafkaUnavailableError,
+    kafka.ProducerClosed,
+    kafka.BrokerNotAvailableError,
+    kafka.ReplicaNotAvailableError,
 )
 _INVALID_KAFKA: Final = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 
@@ -97,13 +127,14 @@ def _classify_kafka(error: kafka.KafkaError) -> Failure:
         return Failure.FATAL
     if isinstance(error, _INVALID_KAFKA):
         return Failure.INVALID
-    # aiokafka marks what it would retry itself; a closed or timed-out client is no fault of the data either
-    transient = (kafka.KafkaTimeoutError, kafka.KafkaConnectionError, kafka.ProducerClosed)
-    retriable = bool(error.retriable) or isinstance(error, transient)
+    # aiokafka marks what it would retry itself
+    retriable = bool(error.retriable) or isinstance(error, _TRANSIENT_KAFKA)
     return Failure.TRANSIENT if retriable else Failure.BUG
 
 
 def _classify_connection(error: BaseException) -> Failure:
+    if isinstance(error, _FATAL_CLIENT):
+        return Failure.FATAL
     if isinstance(error, asyncpg.InterfaceError | asyncio.TimeoutError | ConnectionError | OSError):
         return Failure.TRANSIENT
     return Failure.BUG

@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line, or pretty on a terminal. Event names are snake_case constants."""
 
+import json
 import logging
 import sys
 from typing import Any, Final, TextIO
@@ -42,10 +43,7 @@ def setup_logging(settings: LoggingSettings, role: str, stream: TextIO = sys.std
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(pretty=pretty),
-            ],
+            processors=_renderers(pretty=pretty),
         )
     )
     logging.root.handlers = [handler]
@@ -81,4 +79,8 @@ def _renderers(*, pretty: bool) -> list[Any]:
 
 
 def _to_json(event: Any, **_options: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:
+        # a lone surrogate or an integer beyond 64 bits: the line must come out all the same
+        return json.dumps(event, default=str)

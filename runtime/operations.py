@@ -1,8 +1,9 @@
 """The operations port of a process: `/health` (alive), `/ready` (can work now), `/metrics`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -12,6 +13,8 @@ from runtime.metrics import Metrics
 from runtime.readiness import Readiness
 from runtime.settings import OperationsSettings
 
+# A body is kept as it came, also one that calls itself compressed.
+_CONNECTION_OPTIONS: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -25,12 +28,15 @@ async def serve_http(app: web.Application, host: str, port: int) -> AsyncIterato
 
     Raises `OSError` when the port is taken.
     """
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=3)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=3)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=1024)
-        await site.start()
-        yield runner.addresses[0][1]
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(lambda: _connection(runner, loop), host, port, backlog=1024)
+        try:
+            yield listener.sockets[0].getsockname()[1]
+        finally:
+            listener.close()
     finally:
         await runner.cleanup()
 
@@ -59,6 +65,30 @@ def json_response(body: object, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
     )
+
+
+class _Connection(web.RequestHandler):
+    """Answers what it cannot read as HTTP without quoting it.
+
+    aiohttp's own page shows the request line, and with it a webhook token.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        return super().handle_error(request, status, exc, "bad request" if message else None)
+
+
+def _connection(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> _Connection:
+    if runner.server is None:
+        raise RuntimeError("the server is not set up")
+    return _Connection(runner.server, loop=loop, **_CONNECTION_OPTIONS)
 
 
 async def _health(_request: web.Request) -> web.Response:

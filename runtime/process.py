@@ -97,20 +97,24 @@ async def _serve(settings: ProcessSettings, role: Role) -> int:
         stop_signals() as stop,
         serve_operations(settings.operations, context.readiness, context.metrics),
     ):
-        leave = asyncio.Event()
-        life = asyncio.create_task(_live(role, context, leave), name=settings.name)
+        started, leave = asyncio.Event(), asyncio.Event()
+        life = asyncio.create_task(_live(role, context, started, leave), name=settings.name)
         stopping = asyncio.create_task(stop.wait())
         ends: set[asyncio.Future[Any]] = {life, stopping, context.failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         leave.set()
+        if not started.is_set():
+            # it may wait for a broker without end, and has begun nothing that must be finished
+            life.cancel()
         await _drain(life, settings.operations.drain_deadline_s)
         return _exit_code(context)
 
 
-async def _live(role: Role, context: ProcessContext, leave: asyncio.Event) -> None:
+async def _live(role: Role, context: ProcessContext, started: asyncio.Event, leave: asyncio.Event) -> None:
     """The role's whole life in one task, so that its resources may use task groups and timeouts."""
     async with role(context):
+        started.set()
         log.info("process_started")
         await leave.wait()
         log.info("process_draining")
@@ -122,7 +126,8 @@ async def _drain(life: "asyncio.Task[None]", deadline_s: float) -> None:
         log.error("drain_deadline_passed", deadline_s=deadline_s)
         # Threads and hung awaits would keep the interpreter; nothing acknowledged is lost by leaving now.
         os._exit(EXIT_DRAIN_DEADLINE)
-    life.result()
+    if not life.cancelled():
+        life.result()
 
 
 def _exit_code(context: ProcessContext) -> int:

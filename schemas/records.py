@@ -6,7 +6,7 @@ Decimals are JSON strings without an exponent, times RFC 3339 in UTC with `Z`, a
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -105,6 +105,10 @@ class ExactDecimal(Decimal):
 
     def __str__(self) -> str:
         return format(self, "f")
+
+    def __format__(self, specifier: str, /, *context: Any) -> str:
+        # an f-string without a specifier would show the exponent
+        return super().__format__(specifier or "f", *context)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

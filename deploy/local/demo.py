@@ -13,7 +13,7 @@ from deploy.local.variables import Variables
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a person needs to try the pipeline. Its secrets are for the banner and `.local/demo.json` alone."""
+    """What a person needs to try the pipeline. Its secrets go to the banner and `demo.json` alone."""
 
     user_id: UUID
     chart_id: str
@@ -38,4 +38,10 @@ class Demo:
 
 async def ensure_demo(keychain: Keychain, variables: Variables, *, has_look_alike: bool) -> Demo:
     del variables, has_look_alike
-    return Demo(UUID(int=1), "DEMO1234", keychain.demo_webhook_token, keychain.demo_platform_key, keychain.demo_user_key)
+    return Demo(
+        UUID(int=1),
+        "DEMO1234",
+        keychain.demo_webhook_token,
+        keychain.demo_platform_key,
+        keychain.demo_user_key,
+    )

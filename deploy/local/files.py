@@ -29,11 +29,13 @@ def rotate(log: Path) -> None:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold the clone's lock, which the kernel drops with this process. Raises `LocalError` if another has it."""
+    """Hold the clone's lock, which the kernel drops with this process. Raises `LocalError` if it is held."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError as error:
-        raise LocalError(f"{path} belongs to another user: run as that one, or remove .local first") from error
+        raise LocalError(
+            f"{path} belongs to another user: run as that one, or remove .local first"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

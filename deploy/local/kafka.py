@@ -119,6 +119,9 @@ class KafkaNode:
             "message.max.bytes": LARGE_MESSAGE_BYTES + _ENVELOPE_BYTES,
             "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
             "controlled.shutdown.max.retries": 1,
+            # after a kill, the controller waits this long for the broker it knew before it takes a new one
+            "broker.session.timeout.ms": 3000,
+            "broker.heartbeat.interval.ms": 500,
         }
 
 

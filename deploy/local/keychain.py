@@ -2,9 +2,8 @@
 
 import base64
 import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
@@ -15,8 +14,6 @@ from runtime.tokens import new_api_key, new_token
 _SECRET_BYTES: Final = 32
 _KEY_ID: Final = "local"
 
-RandomBytes = Callable[[int], bytes]
-
 
 def _new_secret() -> SecretStr:
     return SecretStr(secrets.token_urlsafe(_SECRET_BYTES))
@@ -26,18 +23,15 @@ def _new_encryption_keys() -> SecretStr:
     return SecretStr(f"{_KEY_ID}:{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}")
 
 
-Secret = Annotated[SecretStr, Field(default_factory=_new_secret)]
-
-
 class Keychain(BaseModel):
     """Secrets by use. A secret that an older file lacks is made up and added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    postgres_password: Secret
-    storage_key_secret: Secret
-    api_link_secret: Secret
-    chart_site_secret: Secret
+    postgres_password: SecretStr = Field(default_factory=_new_secret)
+    storage_key_secret: SecretStr = Field(default_factory=_new_secret)
+    api_link_secret: SecretStr = Field(default_factory=_new_secret)
+    chart_site_secret: SecretStr = Field(default_factory=_new_secret)
     encryption_keys: SecretStr = Field(default_factory=_new_encryption_keys)
     demo_webhook_token: SecretStr = Field(default_factory=new_token)
     demo_platform_key: SecretStr = Field(default_factory=new_api_key)

@@ -4,7 +4,6 @@
 alone, and nothing is passed on when it is killed.
 """
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable

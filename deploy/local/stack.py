@@ -114,7 +114,10 @@ class LocalStack:
         self._cluster: PostgresCluster | None = None
 
     async def start(self) -> Demo:
-        """Start everything and return when every role is ready. Raises `LocalError` when a part is given up."""
+        """Start everything and return when every role is ready.
+
+        Raises, in an `ExceptionGroup`, what kept it from that: `LocalError` when a part was given up.
+        """
         self._plan.layout.demo.unlink(missing_ok=True)
         self._plan.layout.environment.unlink(missing_ok=True)
         async with asyncio.TaskGroup() as group:
@@ -123,7 +126,9 @@ class LocalStack:
             database = group.create_task(self._start_database())
         url = database.result()
         variables = self._plan.variables(url)
-        demo = await ensure_demo(self._plan.keychain, variables, has_look_alike=not self._plan.settings.chart_origin)
+        demo = await ensure_demo(
+            self._plan.keychain, variables, has_look_alike=not self._plan.settings.chart_origin
+        )
         write_private(self._plan.layout.environment, format_environment(variables))
         await self._start_roles(variables)
         write_private(self._plan.layout.demo, demo.to_json(self._plan.addresses))

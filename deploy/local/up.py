@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from deploy.local.addresses import choose_addresses
 from deploy.local.banner import banner
-from deploy.local.errors import LocalError
 from deploy.local.files import lock
 from deploy.local.keychain import load_keychain
 from deploy.local.layout import Layout
@@ -23,9 +22,12 @@ from deploy.local.stack import LocalStack, StackPlan
 from deploy.local.stop_signals import StopSignals, stop_signals
 from runtime.clock import Clock, SystemClock
 from runtime.environment import Environment
+from runtime.errors import Failure, classify
 from runtime.settings import load_section
 
 EXIT_FAILED: Final = 1
+
+T = TypeVar("T")
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -35,15 +37,10 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 @click.pass_obj
 def command(environment: Environment, *, with_parent: bool) -> None:
     """Run the whole pipeline on this machine until Ctrl-C or SIGTERM."""
-    # A broker that is starting or restarting is no news; aiokafka would print each refused connection.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     layout = Layout(_ROOT)
     layout.logs.mkdir(parents=True, exist_ok=True)
     with lock(layout.lock), contextlib.closing(Ports()) as ports:
-        plan = make_plan(layout, environment.values, ports)
-        for note in plan.addresses.notes:
-            say(note)
-        sys.exit(asyncio.run(run(plan, SystemClock(), with_parent=with_parent)))
+        sys.exit(run_plan(make_plan(layout, environment.values, ports), with_parent=with_parent))
 
 
 def make_plan(layout: Layout, values: Mapping[str, str], ports: Ports) -> StackPlan:
@@ -59,17 +56,25 @@ def make_plan(layout: Layout, values: Mapping[str, str], ports: Ports) -> StackP
     )
 
 
-async def run(plan: StackPlan, clock: Clock, *, with_parent: bool) -> int:
-    """Start the stack, keep it until a signal, stop it. Returns the exit code."""
+def run_plan(plan: StackPlan, *, with_parent: bool = False) -> int:
+    """Start the stack, keep it until a signal, stop it. Blocks; returns the exit code."""
+    # A broker that is starting or restarting is no news; aiokafka would print each refused connection.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for note in plan.addresses.notes:
+        say(note)
+    return asyncio.run(_run(plan, SystemClock(), with_parent=with_parent))
+
+
+async def _run(plan: StackPlan, clock: Clock, *, with_parent: bool) -> int:
     stack = LocalStack(plan, clock, say)
     async with stop_signals() as signals:
-        following = asyncio.create_task(follow_parent(clock, signals.receive)) if with_parent else None
+        following = asyncio.create_task(follow_parent(clock, signals.stop.set)) if with_parent else None
         try:
             return await _live(stack, plan, signals)
         finally:
-            await _stop(stack, signals)
             if following is not None:
                 following.cancel()
+            await _stop(stack, signals)
 
 
 async def _live(stack: LocalStack, plan: StackPlan, signals: StopSignals) -> int:
@@ -79,8 +84,55 @@ async def _live(stack: LocalStack, plan: StackPlan, signals: StopSignals) -> int
         if demo is not None:
             say(banner(plan.layout, plan.addresses, demo))
             await _unless_stopped(stack.failed(), signals)
-    except* (LocalError, OSError) as group:
-        for error in _leaves(group):
-            say(f"error: {error}")
+    except Exception as error:
+        reasons = list(_leaves(error))
+        if any(classify(reason) is Failure.BUG for reason in reasons):
+            raise
+        for reason in reasons:
+            say(f"error: {reason or type(reason).__name__}")
         return EXIT_FAILED
     return 0
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, T], signals: StopSignals) -> T | None:
+    """The result of the work, or None when a signal came first; then the work is cancelled."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(signals.stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait({working, stopping})
+
+
+async def _stop(stack: LocalStack, signals: StopSignals) -> None:
+    signals.stop.set()
+    say("stopping…")
+    stopping = asyncio.create_task(stack.stop())
+    while not stopping.done():
+        hurrying = asyncio.create_task(signals.hurry.wait())
+        await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if signals.hurry.is_set():
+            signals.hurry.clear()
+            stopping.cancel()
+    if not stopping.cancelled():
+        stopping.result()
+    say("stopped")
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal; that nobody reads is no reason to end."""
+    with contextlib.suppress(OSError):
+        click.echo(text)
+        sys.stdout.flush()
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for inner in error.exceptions:
+        yield from _leaves(inner)

@@ -49,11 +49,17 @@ class Ledger:
         return partition is not None and partition.generation == record.generation
 
     def finish(self, record: StreamRecord) -> int:
-        """The record's effect is durable. Acknowledges what that completes; returns how many."""
+        """The record's effect is durable. Acknowledges what that completes; returns how many.
+
+        Nothing for a record that is not, or no longer, in work.
+        """
         if not self.is_current(record):
             return 0
         partition = self._partitions[record.source]
-        partition.by_offset[record.offset].done = True
+        finished = partition.by_offset.get(record.offset)
+        if finished is None:
+            return 0
+        finished.done = True
         acknowledged = 0
         while partition.waiting and partition.waiting[0].done:
             entry = partition.waiting.popleft()

@@ -181,6 +181,8 @@ async def _watch(app: faust.App, subscriptions: Sequence[Subscription], context:
         if rebalancing_since_s is not None and now_s - rebalancing_since_s > REBALANCE_DEADLINE_S:
             raise FatalError("rebalancing without end")
         for subscription in subscriptions:
+            # partitions that went to another member would age for ever
+            subscription.intake.ledger.drop_older_than(app.consumer_generation_id or 0)
             gauge = context.metrics.stream_unacked_oldest_seconds.labels(subscription.name)
             gauge.set(subscription.intake.oldest_age_s())
 

@@ -78,7 +78,7 @@ def kafka_node() -> Iterator[KafkaNode]:
 
 @contextmanager
 def postgres_cluster() -> Iterator[PostgresCluster]:
-    """A running server with an empty database. It does not wait for the disk: the tests need no crash safety."""
+    """A running server with an empty database. Not crash-safe: it does not wait for the disk."""
     ports = Ports()
     settings = {**SETTINGS, "fsync": "off", "max_connections": "200"}
     with temporary_folder("postgres") as folder:

@@ -4,6 +4,7 @@
   const COLORS = { up: "#26a69a", down: "#ef5350", ground: "#131722", line: "#2a2e39", text: "#b2b5be" };
   const SHADES = { up: "rgba(38,166,154,.38)", down: "rgba(239,83,80,.38)" };
   const WATERMARK_MAX_CHARS = 32;
+  const EMPTY_AFTER_MS = 60;
 
   const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
 
@@ -21,47 +22,56 @@
   const strip = document.getElementById("strip");
   const state = { bars: [], decimals: 2, drawn: false };
 
-  const chart = LightweightCharts.createChart(pane, {
-    width: pane.clientWidth,
-    height: pane.clientHeight,
-    layout: {
-      background: { color: COLORS.ground },
-      textColor: COLORS.text,
-      fontSize: 13,
-      fontFamily: getComputedStyle(document.body).fontFamily,
-    },
-    grid: { vertLines: { color: "#1f232e" }, horzLines: { color: "#1f232e" } },
-    crosshair: { mode: LightweightCharts.CrosshairMode.Normal },
-    // A fixed width: the pane must not be laid out again in the frame after the data was drawn.
-    rightPriceScale: {
-      borderColor: COLORS.line,
-      minimumWidth: 76,
-      scaleMargins: { top: 0.16, bottom: 0.22 },
-    },
-    timeScale: {
-      borderColor: COLORS.line,
-      timeVisible: !/[DWM]$/.test(interval),
-      secondsVisible: /S$/.test(interval),
-      tickMarkFormatter: tickMark,
-      barSpacing: 8,
-      rightOffset: 7,
-    },
-  });
-  const candles = chart.addCandlestickSeries({
-    upColor: COLORS.up,
-    downColor: COLORS.down,
-    wickUpColor: COLORS.up,
-    wickDownColor: COLORS.down,
-    borderVisible: false,
-  });
-  const volumes = chart.addHistogramSeries({
-    priceScaleId: "",
-    priceFormat: { type: "volume" },
-    priceLineVisible: false,
-    lastValueVisible: false,
-  });
-  volumes.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
-  addEventListener("resize", () => chart.resize(pane.clientWidth, pane.clientHeight, true));
+  function createSurface() {
+    const chart = LightweightCharts.createChart(pane, {
+      width: pane.clientWidth,
+      height: pane.clientHeight,
+      layout: {
+        background: { color: COLORS.ground },
+        textColor: COLORS.text,
+        fontSize: 13,
+        fontFamily: getComputedStyle(document.body).fontFamily,
+      },
+      grid: { vertLines: { color: "#1f232e" }, horzLines: { color: "#1f232e" } },
+      crosshair: { mode: LightweightCharts.CrosshairMode.Normal },
+      // A fixed width: the pane must not be laid out again in the frame after the data was drawn.
+      rightPriceScale: {
+        borderColor: COLORS.line,
+        minimumWidth: 76,
+        scaleMargins: { top: 0.16, bottom: 0.22 },
+      },
+      timeScale: {
+        borderColor: COLORS.line,
+        timeVisible: !/[DWM]$/.test(interval),
+        secondsVisible: /S$/.test(interval),
+        tickMarkFormatter: tickMark,
+        barSpacing: 8,
+        rightOffset: 7,
+      },
+    });
+    const candles = chart.addCandlestickSeries({
+      upColor: COLORS.up,
+      downColor: COLORS.down,
+      wickUpColor: COLORS.up,
+      wickDownColor: COLORS.down,
+      borderVisible: false,
+    });
+    const volumes = chart.addHistogramSeries({
+      priceScaleId: "",
+      priceFormat: { type: "volume" },
+      priceLineVisible: false,
+      lastValueVisible: false,
+    });
+    volumes.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
+    addEventListener("resize", () => chart.resize(pane.clientWidth, pane.clientHeight, true));
+    return { chart, candles, volumes };
+  }
+
+  // Made with the data, or empty when that is late: drawing empty canvases first would keep data that is
+  // already there waiting for two frames.
+  let made = null;
+  const surface = () => (made ??= createSurface());
+  setTimeout(surface, EMPTY_AFTER_MS);
 
   const toCandle = ([ms, open, high, low, close]) => ({ time: ms / 1000, open, high, low, close });
   const toVolume = ([ms, open, , , close, volume]) => ({
@@ -108,7 +118,8 @@
   }
 
   function drawAll({ bars, decimals }) {
-    Object.assign(state, { decimals });
+    const { chart, candles, volumes } = surface();
+    state.decimals = decimals;
     candles.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
     chart.applyOptions({
       watermark: {
@@ -136,6 +147,7 @@
   }
 
   function drawTick({ bars }) {
+    const { candles, volumes } = surface();
     for (const bar of bars) {
       candles.update(toCandle(bar));
       volumes.update(toVolume(bar));

@@ -3,7 +3,7 @@
 globalThis.chartConfig = JSON.parse(document.getElementById("chart-config").textContent);
 globalThis.chartFeed = (() => {
   const { symbol, interval } = globalThis.chartConfig;
-  const query = new URLSearchParams({ symbol, interval });
+  const query = new URLSearchParams({ symbol, interval, elapsed_ms: Math.round(performance.now()) });
   const socket = new WebSocket(`ws://${location.host}/data?${query}`);
   const early = [];
   let listener = (message) => early.push(message);

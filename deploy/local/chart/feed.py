@@ -1,7 +1,11 @@
-"""The data socket: bars after the loading time, then the moving price for as long as the page is open."""
+"""The data socket: bars after the loading time, then the moving price for as long as the page is open.
+
+The loading time counts from the start of the navigation, which the page passes as `elapsed_ms`.
+"""
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
@@ -9,28 +13,15 @@ from weakref import WeakSet
 import orjson
 from aiohttp import WSCloseCode, web
 
-from deploy.local.chart.interval import Interval, parse_interval
-from deploy.local.chart.market import Bar, Market
+from deploy.local.chart.interval import Interval, interval_or_default
+from deploy.local.chart.market import Bar, Market, symbol_exists
 from deploy.local.chart.settings import ChartSiteSettings
 from runtime.clock import Clock
-
-DEFAULT_INTERVAL: Final = "60"
 
 _BARS: Final = 300
 _SEND_DEADLINE_S: Final = 5
 _CLOSE_DEADLINE_S: Final = 0.5
-_SYMBOL: Final = re.compile(r'[\w:.\-&/!=,{}"]{1,256}')
-_UNKNOWN_PREFIX: Final = "UNKNOWN:"
-
-
-def symbol_exists(symbol: str) -> bool:
-    """Every well-formed symbol does, but for those of the exchange `UNKNOWN`."""
-    return _SYMBOL.fullmatch(symbol) is not None and not symbol.startswith(_UNKNOWN_PREFIX)
-
-
-def interval_or_default(code: str) -> Interval:
-    """Like the real site, an interval it does not know gives the chart's own."""
-    return parse_interval(code) or Interval(DEFAULT_INTERVAL, 60, "")
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class Feed:
@@ -46,9 +37,7 @@ class Feed:
         socket = web.WebSocketResponse(timeout=_CLOSE_DEADLINE_S, compress=False)
         await socket.prepare(request)
         self._sockets.add(socket)
-        symbol = request.query.get("symbol", "")
-        interval = interval_or_default(request.query.get("interval", ""))
-        sending = asyncio.create_task(self._send_all(socket, symbol, interval))
+        sending = asyncio.create_task(self._send_all(socket, request.query))
         try:
             async for _ in socket:
                 pass
@@ -63,20 +52,24 @@ class Feed:
             *(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._sockets), return_exceptions=True
         )
 
-    async def _send_all(self, socket: web.WebSocketResponse, symbol: str, interval: Interval) -> None:
+    async def _send_all(self, socket: web.WebSocketResponse, query: Mapping[str, str]) -> None:
         """Until cancelled, or until the page is gone or no longer reads."""
+        loaded_at_s = self._clock.monotonic_s() + self._loading_s - _elapsed_s(query)
+        symbol = query.get("symbol", "")
+        interval = interval_or_default(query.get("interval", ""))
         with suppress(ConnectionError, TimeoutError):
             if symbol_exists(symbol):
-                await self._send_market(socket, Market(symbol, interval), interval)
+                await self._send_market(socket, Market(symbol, interval), interval, loaded_at_s)
             else:
-                await self._clock.sleep(self._loading_s)
+                await self._until(loaded_at_s)
                 await _send(socket, {"type": "invalid_symbol"})
 
-    async def _send_market(self, socket: web.WebSocketResponse, market: Market, interval: Interval) -> None:
-        loaded_at_s = self._clock.monotonic_s() + self._loading_s
+    async def _send_market(
+        self, socket: web.WebSocketResponse, market: Market, interval: Interval, loaded_at_s: float
+    ) -> None:
         now_ms = self._clock.unix_ms()
         bars = _rows(market.bars(now_ms, _BARS))
-        await self._clock.sleep(max(0.0, loaded_at_s - self._clock.monotonic_s()))
+        await self._until(loaded_at_s)
         await _send(socket, {"type": "bars", "decimals": market.decimals, "bars": bars})
         while True:
             last = interval.index_at(now_ms)
@@ -85,6 +78,14 @@ class Feed:
             now_ms = max(now_ms, self._clock.unix_ms())
             moved = interval.index_at(now_ms) - last + 1
             await _send(socket, {"type": "tick", "bars": _rows(market.bars(now_ms, min(moved, _BARS)))})
+
+    async def _until(self, monotonic_s: float) -> None:
+        await self._clock.sleep(max(0.0, monotonic_s - self._clock.monotonic_s()))
+
+
+def _elapsed_s(query: Mapping[str, str]) -> float:
+    text = query.get("elapsed_ms", "")
+    return int(text) / 1000 if _MILLISECONDS.fullmatch(text) else 0.0
 
 
 async def _send(socket: web.WebSocketResponse, message: dict[str, object]) -> None:

@@ -52,6 +52,9 @@ class Interval:
         return _MONDAY_MS if self.unit == "W" else 0
 
 
+LAYOUT_INTERVAL: Final = Interval("60", 60, "")
+
+
 def parse_interval(code: str) -> Interval | None:
     """None when the site does not know the code; a letter alone counts one."""
     match = _CODE.fullmatch(code) if code else None
@@ -59,6 +62,11 @@ def parse_interval(code: str) -> Interval | None:
         return None
     count = int(match[1] or "1")
     return Interval(code, count, match[2]) if 1 <= count <= _MOST[match[2]] else None
+
+
+def interval_or_default(code: str) -> Interval:
+    """Like the real site, a code it does not know gives the layout's own interval."""
+    return parse_interval(code) or LAYOUT_INTERVAL
 
 
 def _plural(count: int, word: str) -> str:

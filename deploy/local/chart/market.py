@@ -6,6 +6,7 @@ over that time. So any bar can be computed without those before it.
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,15 @@ _MASK: Final = 2**64 - 1
 _PERIODS: Final = tuple(2**octave for octave in range(11))
 _MINUTE_MS: Final = 60_000
 _JITTER_MS: Final = 50
-_WICK_UP, _WICK_DOWN, _VOLUME, _JITTER, _STORM = range(100, 105)
+_SYMBOL: Final = re.compile(r'[\w:.\-&/!=,{}"]{1,256}')
+_UNKNOWN_PREFIX: Final = "UNKNOWN:"
+# Streams of randomness beside those of the octaves.
+_WICK_UP, _WICK_DOWN, _VOLUME, _JITTER = range(100, 104)
+
+
+def symbol_exists(symbol: str) -> bool:
+    """Every well-formed symbol does, spreads and Pine's `={"symbol":…}` too, but for those of `UNKNOWN`."""
+    return _SYMBOL.fullmatch(symbol) is not None and not symbol.startswith(_UNKNOWN_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from runtime.settings import Port, Section
 class ChartSiteSettings(Section):
     prefix: ClassVar[str] = "CHART_SITE_"
 
-    host: str = Field("127.0.0.1", description="loopback address of the chart look-alike")
-    port: Port = Field(8090, description="its port; 0: any free one")
+    host: str = Field(default="127.0.0.1", description="loopback address of the chart look-alike")
+    port: Port = Field(default=8090, description="its port; 0: any free one")
     secret: SecretStr = Field(description="secret that signs its session cookies", min_length=16)
     library: Path = Field(description="folder that holds lightweight-charts.js")
-    loading_ms: Annotated[int, Field(ge=0)] = Field(30, description="time until a page gets its data")
-    tick_ms: Annotated[int, Field(ge=20)] = Field(250, description="time between two price updates")
+    loading_ms: Annotated[int, Field(ge=0)] = Field(default=30, description="time until a page gets its data")
+    tick_ms: Annotated[int, Field(ge=20)] = Field(default=250, description="time between two price updates")
 
     @field_validator("host")
     @classmethod

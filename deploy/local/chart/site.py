@@ -6,7 +6,8 @@ from aiohttp import web
 
 from deploy.local.chart import sessions
 from deploy.local.chart.assets import Assets
-from deploy.local.chart.feed import Feed, interval_or_default
+from deploy.local.chart.feed import Feed
+from deploy.local.chart.interval import interval_or_default
 from deploy.local.chart.pages import ChartView, Pages
 from deploy.local.chart.settings import ChartSiteSettings
 from deploy.local.chart.states import ChartState, state_of

@@ -152,7 +152,9 @@ DECLARE
     upper_bound uuid := uuid_at((date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC');
     child text := format('%s_%s', parent::text, to_char(month, 'YYYY_MM'));
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(child, 0));
+    -- One lock for all months: ATTACH locks the parent to the end of the transaction, and sessions that
+    -- took a lock for each month would wait for each other.
+    PERFORM pg_advisory_xact_lock(hashtextextended(parent::text, 0));
     IF to_regclass(child) IS NULL THEN
         -- LIKE and ATTACH take a weaker lock on the parent than PARTITION OF does
         EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, parent);

@@ -1,0 +1,33 @@
+"""Bytes to text."""
+
+from typing import Final, NamedTuple
+
+from processors.characters import EDGES
+from schemas.records import Warning_
+
+_BOM: Final = "\ufeff"
+
+
+class DecodedBody(NamedTuple):
+    """`text` is the body as sent, byte order mark aside; it may hold NUL but no surrogate."""
+
+    text: str
+    warning: Warning_ | None
+
+
+def decode_body(body: bytes) -> DecodedBody:
+    """UTF-8, whatever the content type said. Bytes that are none become U+FFFD. Total."""
+    try:
+        return DecodedBody(body.decode().removeprefix(_BOM), None)
+    except UnicodeDecodeError:
+        text = body.decode(errors="replace").removeprefix(_BOM)
+        return DecodedBody(text, Warning_.INVALID_UTF8)
+
+
+def without_outer_quotes(text: str) -> str:
+    """The text inside one pair of quotes around all of it, else the text; both ends trimmed."""
+    text = text.strip(EDGES)
+    inner = text[1:-1]
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in inner:
+        return inner.strip(EDGES)
+    return text

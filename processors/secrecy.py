@@ -1,0 +1,46 @@
+"""Hides what people put into an alert to prove who they are. Pure, linear."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+MASK: Final = "***"
+
+SECRET_LABELS: Final = frozenset({"usertoken", "token", "secret", "passphrase", "password"})
+"""Folded names of labels and keys whose values are never kept."""
+
+_HINTS: Final = ("token", "secret", "pass")
+_NAME: Final = r"(?<!\w)(?:(?:user[ _-]?)?token|secret|pass[ _-]?(?:phrase|word))"
+
+# `Passphrase: correct horse`: as a label it covers the rest of its line
+_LABELLED: Final = re.compile(
+    rf"^([^\w\n\"'{{}}\[\]:=]*+{_NAME}[^\S\n]*+[:：][^\S\n]*+)[^\s\"'\\][^\n]*+", re.IGNORECASE | re.MULTILINE
+)
+_ANYWHERE: Final = re.compile(
+    rf"""({_NAME}\\*+["'“”]?\s*+[:=：＝])(?:
+        (\s*+")(?:[^"\\]|\\.)*+
+      | (\s*+'|\s*+\\++["']|\s*+[“”])[^"'“”\\\n]*+
+      | (\s*+)(?:\[[^\]]*+\]?|\{{(?!\{{)[^}}]*+}}?)
+      | ([^\S\n]*+)[^\s,;&"'}}\]]++
+    )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_SHORTEST_SEARCHED: Final = 6
+_MOST_SEARCHED: Final = 16
+
+
+def mask_named(text: str) -> str:
+    """Hide the values that stand behind a secret's name, in JSON, broken JSON, labels and pairs alike."""
+    lowered = text.lower()
+    if not any(hint in lowered for hint in _HINTS):
+        return text
+    text = _LABELLED.sub(rf"\1{MASK}", text)
+    return _ANYWHERE.sub(lambda found: "".join(filter(None, found.groups())) + MASK, text)
+
+
+def mask_values(text: str, secrets: Iterable[str]) -> str:
+    """Hide known secrets wherever they stand. Very short ones would hit innocent text and are left."""
+    worth_it = [secret for secret in secrets if len(secret) >= _SHORTEST_SEARCHED]
+    for secret in worth_it[:_MOST_SEARCHED]:
+        text = text.replace(secret, MASK)
+    return text

@@ -1,0 +1,102 @@
+"""The ingress on a real port with what lies behind it under the test's control."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from ingest.app import create_app
+from ingest.delivery import Fate, KafkaDelivery
+from ingest.resend import ResendMemory
+from ingest.settings import IngestSection
+from ingest.webhook import WebhookContext
+from runtime.backlog import Backlog
+from runtime.directory import DirectoryReader, TenantDirectory
+from runtime.errors import TransientError
+from runtime.ids import SignalIds
+from runtime.metrics import Metrics, create_metrics
+from runtime.operations import serve_http
+from runtime.process import ProcessContext
+from runtime.publisher import Message
+from tests.support.clock import FakeClock
+from tests.support.tenants import Customer
+
+
+class ScriptedDelivery(KafkaDelivery):
+    """Acks everything, unless told what becomes of the next messages or that it raises."""
+
+    def __init__(self) -> None:
+        super().__init__(2**30, ProcessContext())
+        self.fates: list[Fate] = []
+        self.error: Exception | None = None
+        self.delivered: list[Message] = []
+        self.deadlines_s: list[float] = []
+
+    async def deliver(self, message: Message, deadline_s: float) -> Fate:
+        if self.error is not None:
+            raise self.error
+        self.delivered.append(message)
+        self.deadlines_s.append(deadline_s)
+        return self.fates.pop(0) if self.fates else Fate.ACKED
+
+    @property
+    def ids(self) -> list[str]:
+        """The signal ids of what was delivered."""
+        return [dict(message.headers)["signal_id"].decode() for message in self.delivered]
+
+
+class ScriptedDirectory(DirectoryReader):
+    """Is current, or not; can be made to learn of tenants only when it is asked."""
+
+    def __init__(self, clock: FakeClock, metrics: Metrics) -> None:
+        super().__init__(TenantDirectory(), metrics)
+        self.current = True
+        self.answers_after_s = 0.0
+        self.arriving: list[Customer] = []
+        self._clock = clock
+
+    async def confirm_current(self, deadline_s: float) -> None:
+        self._clock.move(min(self.answers_after_s, deadline_s))
+        if not self.current or self.answers_after_s > deadline_s:
+            raise TransientError("not current")
+        for customer in self.arriving:
+            self.directory.apply(customer.tenant)
+
+
+@dataclass(frozen=True)
+class Ingress:
+    """A served ingress without a broker."""
+
+    context: WebhookContext
+    clock: FakeClock
+    directory: ScriptedDirectory
+    delivery: ScriptedDelivery
+    metrics: Metrics
+    ports: list[int] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    def knows(self, customer: Customer) -> None:
+        self.directory.directory.apply(customer.tenant)
+
+
+@asynccontextmanager
+async def scripted_ingress(**settings: object) -> AsyncIterator[Ingress]:
+    """The real application on a free port, before a scripted directory and delivery."""
+    clock, metrics = FakeClock(), create_metrics()
+    directory, delivery = ScriptedDirectory(clock, metrics), ScriptedDelivery()
+    context = WebhookContext(
+        settings=IngestSection.model_validate(settings),
+        directory=directory,
+        delivery=delivery,
+        resends=ResendMemory(),
+        ids=SignalIds(clock),
+        backlog=Backlog(clock),
+        clock=clock,
+        span_id=lambda: 0xABC,
+    )
+    ingress = Ingress(context, clock, directory, delivery, metrics)
+    async with serve_http(create_app(context, metrics), "127.0.0.1", 0) as port:
+        ingress.ports.append(port)
+        yield ingress
