@@ -2,7 +2,7 @@
 SELECT 1 FROM user_config WHERE user_id = $1 FOR UPDATE
 
 -- name: read_user
-SELECT id, webhook_token, webhook_token_hash, previous_token_until, deleted_at FROM users WHERE id = $1
+SELECT id, webhook_token, deleted_at FROM users WHERE id = $1
 
 -- name: read_session
 SELECT tv_sessionid, tv_sessionid_sign, tv_cookies_valid FROM user_config WHERE user_id = $1
@@ -50,7 +50,7 @@ SET previous_token_hash = CASE WHEN $4::timestamptz IS NOT NULL THEN webhook_tok
     previous_token_until = $4,
     webhook_token_hash = $2,
     webhook_token = $3
-WHERE id = $1
+WHERE id = $1 AND ($4 IS NULL OR previous_token_until IS NULL OR previous_token_until <= $5)
 
 -- name: set_session
 UPDATE user_config
@@ -97,8 +97,8 @@ WHERE user_id = $1
 UPDATE api_keys SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL
 
 -- name: list_users
-SELECT users.id, users.name, users.plan, users.signals_quota, users.webhook_enabled, users.created_at,
-       config.default_chart_id, config.session_version, config.tv_cookies_valid,
+SELECT users.id AS user_id, users.name, users.plan, users.signals_quota, users.webhook_enabled, users.created_at,
+       config.default_chart_id, config.session_version, config.tv_cookies_valid AS session_valid,
        config.captures_consented_at IS NOT NULL AS captures_consented, config.captures_stopped
 FROM users
 JOIN user_config AS config ON config.user_id = users.id

@@ -140,11 +140,11 @@ class LiveBrowser:
     def _refuse_popup(self, event: dict[str, Any]) -> None:
         target = event["targetInfo"]
         if target["type"] == "page" and "openerId" in target:
-            self.connection.send("Target.closeTarget", {"targetId": target["targetId"]})
+            self.connection.tell("Target.closeTarget", {"targetId": target["targetId"]})
 
 
 class BrowserSupply:
-    """The current browser for whoever asks. A worn one is replaced; it ends when its last user has left it."""
+    """The current browser for whoever asks. A worn one is replaced, and ends when its last user leaves it."""
 
     def __init__(self, start: Callable[[], Awaitable[LiveBrowser]], wear: Wear) -> None:
         self._start = start

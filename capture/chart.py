@@ -77,7 +77,7 @@ class ChartView:
 
 
 def view_of(request: CaptureRequest) -> ChartView:
-    """Raises `InvalidError` (`invalid_chart`, `invalid_ticker`). An interval that cannot be read is left out."""
+    """Raises `InvalidError` (`invalid_chart`, `invalid_ticker`). An unreadable interval is left out."""
     if not _CHART_ID.fullmatch(request.chart_id):
         raise InvalidError("invalid_chart")
     ticker = request.ticker

@@ -55,7 +55,7 @@ class _Command:
 
 
 class TaskLoop:
-    """The part of an event loop that pyppeteer uses. Its stray tasks get an owner and their errors a place."""
+    """The part of an event loop that pyppeteer uses. Its stray tasks get an owner, their errors a place."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -102,6 +102,11 @@ class FlatSession(_ContainedEmitter, CDPSession):  # type: ignore[misc]  # likew
         reply: asyncio.Future[Any] = self._connection.issue(method, params, self._sessionId, deadline_s)
         return reply
 
+    def tell(self, method: str, params: Parameters) -> None:
+        """Send without interest in the reply, and without complaint when the page is gone."""
+        if self._connection is not None:
+            self.send(method, params).cancel()
+
     async def detach(self) -> None:
         if self._connection is not None:
             await self._connection.send("Target.detachFromTarget", {"sessionId": self._sessionId})
@@ -147,6 +152,11 @@ class PipeConnection(_ContainedEmitter):
         """As `FlatSession.send`, to the browser itself."""
         return self.issue(method, params, None, deadline_s)
 
+    def tell(self, method: str, params: Parameters) -> None:
+        """As `FlatSession.tell`, to the browser itself."""
+        if not self.closed.is_set():
+            self.send(method, params).cancel()
+
     def issue(
         self, method: str, params: Parameters | None, session_id: str | None, deadline_s: float
     ) -> "asyncio.Future[Any]":
@@ -166,7 +176,9 @@ class PipeConnection(_ContainedEmitter):
         return reply
 
     async def createSession(self, targetInfo: Parameters) -> FlatSession:  # noqa: N802, N803 - pyppeteer's names
-        answer = await self.send("Target.attachToTarget", {"targetId": targetInfo["targetId"], "flatten": True})
+        answer = await self.send(
+            "Target.attachToTarget", {"targetId": targetInfo["targetId"], "flatten": True}
+        )
         session = FlatSession(self, targetInfo["type"], answer["sessionId"], self.tasks)
         self._sessions[answer["sessionId"]] = session
         return session

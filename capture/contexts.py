@@ -50,7 +50,7 @@ class WarmContexts:
         self._warm: OrderedDict[UUID, _Warm] = OrderedDict()
 
     async def take(self, user_id: UUID, version: int, cookies: Cookies) -> Any:
-        """pyppeteer's context with the session's cookies. Raises `CommandError`."""
+        """The user's context, of pyppeteer's type, with the cookies. Raises `CommandError`."""
         await self._drop_aged()
         entry = self._warm.get(user_id)
         if entry is not None and entry.version != version:
@@ -77,7 +77,7 @@ class WarmContexts:
 
     async def _create(self, cookies: Cookies) -> Any:
         context = await self.puppet.createIncognitoBrowserContext()
-        owner = {"browserContextId": context._id}
+        owner = {"browserContextId": context._id}  # noqa: SLF001 - pyppeteer shows it nowhere else
         try:
             await self._connection.send("Storage.setCookies", {"cookies": cookies, **owner})
             await self._connection.send("Browser.setDownloadBehavior", {"behavior": "deny", **owner})

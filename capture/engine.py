@@ -113,7 +113,7 @@ class Engine:
 
     @asynccontextmanager
     async def _context(self, browser: LiveBrowser, order: CaptureOrder) -> AsyncIterator[Any]:
-        """The user's warm context; destroyed unless the capture succeeds, so that a fault cannot stay in it."""
+        """The user's warm context; destroyed unless the capture succeeds: a fault must not stay in it."""
         cookies = session_cookies(order.session, self._parts.origin, self._parts.site)
         contexts = browser.contexts
         context = await contexts.take(order.user_id, order.session.version, cookies)
@@ -194,8 +194,12 @@ async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[
         site=site,
         warmth=Warmth(capture.warm_contexts, capture.warm_s),
     )
-    supply = BrowserSupply(BrowserStarter(plan, clock).start, Wear(capture.recycle_captures, capture.recycle_s))
-    log.info("engine_opened", site_version=site.version, real_site=site.includes(origin), profiles_swept=swept)
+    supply = BrowserSupply(
+        BrowserStarter(plan, clock).start, Wear(capture.recycle_captures, capture.recycle_s)
+    )
+    log.info(
+        "engine_opened", site_version=site.version, real_site=site.includes(origin), profiles_swept=swept
+    )
     try:
         await supply.healthy()
         yield Engine(EngineParts(supply, site, origin, clock, capture.try_deadline_s))

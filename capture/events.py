@@ -22,7 +22,9 @@ class Ending:
     timings_ms: Mapping[str, int] = field(default_factory=dict)
 
 
-def started_event(requests: list[CaptureRequest], occurred_at: datetime, session_version: int) -> CaptureEvent:
+def started_event(
+    requests: list[CaptureRequest], occurred_at: datetime, session_version: int
+) -> CaptureEvent:
     """A worker has begun. `requests` are not empty and share one picture."""
     first = requests[0]
     return CaptureEvent(

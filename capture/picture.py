@@ -28,7 +28,7 @@ def checked_picture(png: bytes, width_px: int, height_px: int) -> bytes:
 
 
 def without_metadata(png: bytes) -> bytes:
-    """The same pixels, byte for byte, without text, time or Exif chunks. Raises `ValueError` if it is no PNG."""
+    """The same pixels without text, time or Exif chunks; nothing is encoded again. Raises `ValueError`."""
     if not png.startswith(_SIGNATURE):
         raise ValueError("not a PNG")
     parts, at = [_SIGNATURE], len(_SIGNATURE)

@@ -18,7 +18,7 @@ TicketT = TypeVar("TicketT")
 
 
 class JobKey(NamedTuple):
-    """Requests that are equal in this wait for one picture together."""
+    """Requests that are equal in this, and still wait for their first try, share one picture."""
 
     plan: Plan
     user_id: UUID
@@ -58,9 +58,10 @@ _Queue = OrderedDict[UUID, list[Job[TicketT]]]
 class Scheduler(Generic[TicketT]):
     """Grants waiting jobs to free slots.
 
-    The highest plan first, every tenth grant aside; inside a plan the users take turns; of one user first come,
-    first served, one at a time. What waits and is equal shares one job. Whoever is granted a job calls `finish`
-    or `retry` once. Requests past their `capture_by` never are granted: `expire` hands them out.
+    The highest plan first, every tenth grant aside; inside a plan the users take turns; of one user first
+    come, first served, one at a time. Requests with equal keys share a job until it is granted; one that waits
+    for its next try takes in no more, so that each request has all its tries. Whoever is granted a job calls
+    `finish` or `retry` once. Requests past their `capture_by` are never granted: `expire` hands them out.
     """
 
     def __init__(self, slots: int, clock: Clock) -> None:
@@ -86,7 +87,7 @@ class Scheduler(Generic[TicketT]):
         )
         job = self._joinable.get(key)
         if job is None:
-            job = Job(key, self._next_sequence(), self._clock.monotonic_s())
+            job = self._joinable[key] = Job(key, self._next_sequence(), self._clock.monotonic_s())
             self._enqueue(job)
         waiting = Waiting(request, ticket)
         job.waiting.append(waiting)
@@ -115,7 +116,6 @@ class Scheduler(Generic[TicketT]):
         self.finish(job)
         job.is_waiting = True
         heapq.heappush(self._delayed, (self._clock.monotonic_s() + delay_s, job.sequence, job))
-        self._joinable.setdefault(job.key, job)
         for waiting in job.waiting:
             self._watch_deadline(job, waiting)
 
@@ -168,7 +168,6 @@ class Scheduler(Generic[TicketT]):
 
     def _enqueue(self, job: Job[TicketT]) -> None:
         insort(self._queues[job.key.plan].setdefault(job.key.user_id, []), job, key=_by_sequence)
-        self._joinable.setdefault(job.key, job)
 
     def _dequeue(self, job: Job[TicketT]) -> None:
         """Take a job out of its queue; its user goes to the end of the line."""

@@ -1,11 +1,11 @@
 """The user's TradingView session: read before every try, decrypted only here, shown to nobody."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
+from asyncpg import Record as Row
 from pydantic import SecretStr
 
 from capture.outcomes import CaptureRefusedError, Outcome
@@ -67,7 +67,7 @@ class SessionStore:
         if len(self._refused) > _REMEMBERED_MAX:
             self._refused.popitem(last=False)
 
-    def _refusal(self, user_id: UUID, row: Mapping[str, Any]) -> Outcome | None:
+    def _refusal(self, user_id: UUID, row: Row) -> Outcome | None:
         if row["captures_consented_at"] is None:
             return Outcome.NOT_CONSENTED
         if row["captures_stopped"]:
@@ -78,12 +78,12 @@ class SessionStore:
             return Outcome.SESSION_EXPIRED
         return None
 
-    def _decrypt(self, user_id: UUID, row: Mapping[str, Any]) -> TradingViewSession:
+    def _decrypt(self, user_id: UUID, row: Row) -> TradingViewSession:
         try:
-            values = [
+            sessionid, sessionid_sign = (
                 self._keyring.decrypt(row[column], session_owner(column, user_id))
                 for column in ("tv_sessionid", "tv_sessionid_sign")
-            ]
+            )
         except InvalidError as error:
             raise CaptureRefusedError(Outcome.SESSION_UNREADABLE, error.reason) from error
-        return TradingViewSession(*values, version=row["session_version"])
+        return TradingViewSession(sessionid, sessionid_sign, row["session_version"])

@@ -45,7 +45,8 @@ class ChartSection(Section):
     prefix: ClassVar[str] = "CHART_"
 
     origin: str = Field(
-        "https://www.tradingview.com", description="scheme, host and port of the chart site; https, or loopback"
+        "https://www.tradingview.com",
+        description="scheme, host and port of the chart site; https, or loopback",
     )
 
     @field_validator("origin")

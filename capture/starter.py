@@ -15,18 +15,9 @@ from runtime.logging import get_logger
 
 _SANDBOX_REFUSED: Final = "No usable sandbox"
 
-_OFF: Final = ",".join(
-    (
-        "AcceptCHFrame",
-        "AutofillServerCommunication",
-        "CertificateTransparencyComponentUpdater",
-        "DialMediaRouteProvider",
-        "GlobalMediaControls",
-        "MediaRouter",
-        "OptimizationHints",
-        "PaintHolding",
-        "Translate",
-    )
+_OFF: Final = (
+    "AcceptCHFrame,AutofillServerCommunication,DialMediaRouteProvider,GlobalMediaControls,MediaRouter,"
+    "OptimizationHints,PaintHolding,Translate"
 )
 
 _FLAGS: Final = (
@@ -102,12 +93,12 @@ class BrowserStarter:
     async def _start(self) -> LiveBrowser:
         plan = self._plan
         account = plan.account
-        flags = (*_FLAGS, f"--host-resolver-rules={resolver_rules(plan.origin, plan.site)}")
+        flags = [*_FLAGS, f"--host-resolver-rules={resolver_rules(plan.origin, plan.site)}"]
         if not self._sandboxed:
-            flags += ("--no-sandbox",)
+            flags.append("--no-sandbox")
         profile = create_profile(plan.profiles, (account.uid, account.gid) if account else None)
         try:
-            process = launch(BrowserProgram(plan.executable, flags, account), profile)
+            process = launch(BrowserProgram(plan.executable, tuple(flags), account), profile)
         except OSError as error:
             profile.remove()
             raise BrowserStartError(f"{type(error).__name__}: {error.strerror}") from error
@@ -117,7 +108,7 @@ class BrowserStarter:
 
 
 def resolver_rules(origin: Origin, site: Site) -> str:
-    """Every name and address but the site's own leads nowhere: for pages, sockets, redirects and literals alike.
+    """Every name and address but the site's own leads nowhere: for pages, sockets and redirects alike.
 
     The first rule that matches wins, and a rule may hold a port where an exclusion may not.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from capture.connection import CommandError, FlatSession
+from capture.connection import FlatSession
 from capture.outcomes import CaptureFailedError, Outcome
 from capture.readiness import BINDING, PROBE, Look, Report, read_look, read_report
 from runtime.logging import get_logger
@@ -46,7 +46,9 @@ class Tab:
         size = {"width": self._plan.width_px, "height": self._plan.height_px}
         script = {"source": self._plan.script}
         await asyncio.gather(
-            self._session.send("Emulation.setDeviceMetricsOverride", {**size, "deviceScaleFactor": 1, "mobile": False}),
+            self._session.send(
+                "Emulation.setDeviceMetricsOverride", {**size, "deviceScaleFactor": 1, "mobile": False}
+            ),
             self._session.send("Runtime.addBinding", {"name": BINDING}),
             self._session.send("Page.addScriptToEvaluateOnNewDocument", script),
         )
@@ -98,9 +100,9 @@ class Tab:
             if report is not None:
                 self._reports.put_nowait(report)
 
-    def _on_dialog(self, _event: dict[str, Any]) -> None:
-        # accepted only to leave: an open dialog blocks navigation and picture alike
-        self._session.send("Page.handleJavaScriptDialog", {"accept": _event.get("type") == "beforeunload"})
+    def _on_dialog(self, event: dict[str, Any]) -> None:
+        # an open dialog blocks navigation and picture alike; the only yes is to leaving a page
+        self._session.tell("Page.handleJavaScriptDialog", {"accept": event.get("type") == "beforeunload"})
 
     def _on_request(self, event: dict[str, Any]) -> None:
         if self._is_document(event) and not self._plan.allows(event["request"]["url"]):

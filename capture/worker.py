@@ -1,96 +1,68 @@
-"""Owns the slots: takes what the scheduler grants, sees it through, and tells the end before it lets go."""
+"""Owns the slots: admits requests, grants what the scheduler says, and stops without losing any."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from functools import partial
+from typing import Any
 
-from capture.attempt import Studio, Taken
-from capture.events import Ending, ended_event, started_event
-from capture.outcomes import RULES, After, CaptureFailedError, CaptureRefusedError, Outcome
+from capture.course import Course, Ticket, WorkerParts
+from capture.events import Ending, ended_event
+from capture.outcomes import RULES, Outcome
+from capture.patience import LeavingError, Patience
 from capture.scheduler import Job, Scheduler, Waiting
-from capture.session import TradingViewSession
-from runtime.backoff import backoff_s
-from runtime.clock import Clock, utc_now
-from runtime.errors import Failure, classify, reason_of
+from runtime.clock import utc_now
 from runtime.logging import get_logger
-from runtime.metrics import Metrics
-from schemas.plans import Plan
-from schemas.records import CaptureEvent, CaptureEventKind, CaptureRequest, Picture
+from schemas.records import CaptureRequest
 
-RERUNS_MAX: Final = 3
-_RETRY_DELAYS_S: Final = (2.0, 4.0, 8.0)
-_JITTER: Final = 0.25
-
-T = TypeVar("T")
-Publish = Callable[[CaptureEvent], Awaitable[None]]
-"""Returns once the event is durable; may raise, and is then called again with the same event."""
+__all__ = ["CaptureWorker", "Ticket", "WorkerLimits", "WorkerParts"]
 
 log = get_logger(__name__)
 
 
-class Ticket(Protocol):
-    """Whoever delivered a request."""
-
-    def done(self) -> None:
-        """The end of the request is durable; called once, in any order, never for unfinished work."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
+    """`capacity` bounds the requests held, waiting or in work."""
+
     slots: int
     tries: int
     capacity: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What a worker works with. `random` is between 0 and 1, for jitter."""
-
-    studio: Studio
-    publish: Publish
-    clock: Clock
-    metrics: Metrics
-    random: Callable[[], float]
-
-
-class _LeavingError(Exception):
-    """The worker is told to stop: what is in hand is left for the next one."""
-
-
 class CaptureWorker:
     """`submit` requests while `run` runs; `drain` ends both.
 
-    Every request ends in exactly one durable event and then its ticket, unless the worker stops first: then
-    neither. What a dependency that is away delays costs no try.
+    Every request ends in one durable event and then its ticket, unless the worker stops first: then in
+    neither. A dependency that is away costs time but no try.
     """
 
-    def __init__(self, parts: WorkerParts, limits: WorkerLimits) -> None:
+    def __init__(self, parts: WorkerParts, limits: WorkerLimits, patience: Patience | None = None) -> None:
         self._parts = parts
         self._limits = limits
+        self._patience = patience or Patience()
         self._scheduler: Scheduler[Ticket] = Scheduler(limits.slots, parts.clock)
         self._open = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
-        self._leaving = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
         self._ended = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, request: CaptureRequest, ticket: Ticket) -> None:
-        """Take a request over. Waits while `capacity` requests are open; cancelled there, it took nothing."""
+        """Take a request over. Waits while the worker is full; when cancelled there, it has taken nothing."""
         while self._open >= self._limits.capacity:
             self._room.clear()
             await self._room.wait()
         self._open += 1
-        self._scheduler.admit(request, ticket)
+        self._scheduler.admit(request, _Counted(ticket, self._closed))
         self._changed.set()
 
     async def run(self) -> None:
-        """Work until `drain`. Raises what waiting cannot cure, such as `FatalError`."""
+        """Work until `drain` is called. Raises what waiting cannot cure, such as `FatalError`. Once only."""
+        self._started = True
         try:
             async with asyncio.TaskGroup() as group:
-                while not self._leaving.is_set():
+                while not self._patience.is_over:
                     self._changed.clear()
                     self._dispatch(group)
                     await self._until_changed()
@@ -100,13 +72,16 @@ class CaptureWorker:
             self._ended.set()
 
     async def drain(self, deadline_s: float) -> None:
-        """Grant nothing more; return when the slots are empty, after the deadline by force. `run` ends too."""
-        self._leaving.set()
+        """Grant nothing more; return once the slots are empty, which is forced after the deadline."""
+        self._patience.end()
         self._changed.set()
+        if not self._started:
+            return
         try:
             async with asyncio.timeout(deadline_s):
                 await self._ended.wait()
         except TimeoutError:
+            log.warning("capture_drain_deadline_passed", left=len(self._tasks))
             for task in self._tasks:
                 task.cancel()
             await self._ended.wait()
@@ -120,7 +95,7 @@ class CaptureWorker:
         for plan, count in self._scheduler.waiting_by_plan().items():
             self._parts.metrics.capture_queue.labels(plan=plan.value).set(count)
 
-    def _start(self, group: asyncio.TaskGroup, work: "Coroutine[None, None, None]") -> None:
+    def _start(self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
         task = group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -133,10 +108,11 @@ class CaptureWorker:
             return
 
     async def _serve(self, job: Job[Ticket]) -> None:
+        course = Course(job, self._parts, self._patience, self._limits.tries)
         try:
-            delay_s = await self._see_through(job)
-        except _LeavingError:
-            log.info("capture_left", tries=job.tries)
+            delay_s = await course.follow()
+        except LeavingError:
+            log.info("capture_left", requests=len(job.waiting), tries=job.tries)
             return
         if delay_s is None:
             self._scheduler.finish(job)
@@ -144,43 +120,30 @@ class CaptureWorker:
             self._scheduler.retry(job, delay_s)
         self._changed.set()
 
-    async def _see_through(self, job: Job[Ticket]) -> float | None:
-        """None: every request of the job has ended. Else it is to be tried again after so many seconds."""
-        queue_ms = round((self._parts.clock.monotonic_s() - job.admitted_at_s) * 1000)
-        while job.waiting:
-            try:
-                await self._attempt(job, queue_ms)
-            except CaptureFailedError as error:
-                delay_s = await self._after_failure(job, error)
-                if delay_s is not None:
-                    return delay_s
-        return None
-
-    async def _attempt(self, job: Job[Ticket], queue_ms: int) -> None:
-        studio = self._parts.studio
-        first = job.waiting[0].request
-        picture = await self._patiently(lambda: studio.existing(first))
-        if picture is not None:
-            await self._tell_found(job, picture)
-            return
-        session = await self._patiently(lambda: studio.sessions.read(first.user_id))
-        if job.tries == 0 and job.reruns == 0:
-            await self._publish(started_event(_requests(job.waiting), utc_now(self._parts.clock), session.version))
-        job.tries += 1
-        taken = await self._take(first, session)
-        await self._tell_taken(job, taken, session, queue_ms)
-
-    async def _take(self, request: CaptureRequest, session: TradingViewSession) -> Taken:
+    async def _tell_stale(self, expired: list[Waiting[Ticket]]) -> None:
+        """A picture that comes too late shows another moment: better none."""
+        ending = Ending(RULES[Outcome.STALE].event, Outcome.STALE, tries=0)
+        self._parts.metrics.captures.labels(outcome=Outcome.STALE.value).inc(len(expired))
         try:
-            return await self._patiently(lambda: self._parts.studio.take(request, session))
-        except CaptureFailedError as error:
-            if error.outcome is Outcome.SESSION_EXPIRED:
-                self._parts.studio.sessions.expired(request.user_id, session.version)
-            raise _with_version(error, session.version) from error
-        except _LeavingError:
-            raise
-        except Exception as error:
-            if classify(error) is Failure.FATAL:
-                raise
-            log.exception("capture_bug")
-            raise _with_version(CaptureFailedError(Outcome.INTERNAL_ERROR, reason_of(error)), session.version) from error
+            for waiting in expired:
+                event = ended_event([waiting.request], utc_now(self._parts.clock), ending)
+                await self._patience.insist(partial(self._parts.publish, event))
+                waiting.ticket.done()
+        except LeavingError:
+            log.info("stale_captures_left")
+
+    def _closed(self) -> None:
+        self._open -= 1
+        self._room.set()
+
+
+class _Counted:
+    """A ticket that tells the worker that there is room again."""
+
+    def __init__(self, ticket: Ticket, closed: Callable[[], None]) -> None:
+        self._ticket = ticket
+        self._closed = closed
+
+    def done(self) -> None:
+        self._closed()
+        self._ticket.done()

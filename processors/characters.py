@@ -11,6 +11,8 @@ _INVISIBLE: Final = "\0\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\uf
 EDGES: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _INVISIBLE
 """White space, zero-width and bidi marks and NUL: what is dropped at both ends of a value."""
 
+_AROUND_VALUES: Final = EDGES + "\"'`*"
+
 EMOJI: Final = (
     "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2900-\u297f"
     "\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff\ufe0e\ufe0f\u200d\u20e3\U000e0020-\U000e007f"
@@ -21,7 +23,7 @@ _QUOTES: Final = {**dict.fromkeys("“”„‟«»″＂", '"'), **dict.fromkey
 _PLAIN: Final = str.maketrans(
     _QUOTES | {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"：": ":", "＝": "=", "−": "-"}
 )
-_OUTER_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s]|[0-9#*]\ufe0f?\u20e3)*+")
+_OUTER_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s]++|[0-9#*]\ufe0f?\u20e3)*+")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 # windows-1252 as browsers read it: the five bytes it leaves open stand for themselves
@@ -48,11 +50,9 @@ def plain(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """A typed value as the rules for it compare: plain, without quotes and emojis around it."""
-    text = trimmed(without_outer_emojis(plain(for_matching(trimmed(text)))))
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        return trimmed(text[1:-1])
-    return text
+    """A typed value as the rules for it compare: plain, without emojis, quotes and Markdown around it."""
+    text = without_outer_emojis(plain(for_matching(trimmed(text))))
+    return text.strip(_AROUND_VALUES)
 
 
 def without_outer_emojis(text: str) -> str:

@@ -12,7 +12,9 @@ from schemas.records import Warning_
 
 _ID: Final = re.compile(r"[A-Za-z0-9]{4,32}")
 # `/chart/<symbol>/<id>-<title>/` is a published idea, not a chart
-_LINK: Final = re.compile(r"(?<![\w-])tradingview\.com/chart/([\w%-]{1,256}+)(?!/[\w%-])", re.IGNORECASE | re.ASCII)
+_LINK: Final = re.compile(
+    r"(?<![\w-])tradingview\.com/chart/([\w%-]{1,256}+)(?!/[\w%-])", re.IGNORECASE | re.ASCII
+)
 _MOST_LINKS: Final = 64
 
 
@@ -29,15 +31,14 @@ def choose_chart(query: str, keys: Iterable[str], texts: Iterable[str], default:
     return Outcome(None, warning)
 
 
-def _candidates(
-    query: str, keys: Iterable[str], texts: Iterable[str], default: str | None
-) -> Iterator[str]:
+def _candidates(query: str, keys: Iterable[str], texts: Iterable[str], default: str | None) -> Iterator[str]:
     for value in _charts_of_query(query):
         yield _id_of(value)
     for value in keys:
         yield _id_of(bare(value))
     for text in texts:
-        yield from (found[1] for found in islice(_LINK.finditer(text), _MOST_LINKS))
+        if "/chart/" in text:
+            yield from (found[1] for found in islice(_LINK.finditer(text), _MOST_LINKS))
     if default:
         yield default
 

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from processors.characters import EDGES
+from processors.characters import EDGES, plain
 from schemas.records import Warning_
 
 _BOM: Final = "\ufeff"
@@ -28,6 +28,7 @@ def without_outer_quotes(text: str) -> str:
     """The text inside one pair of quotes around all of it, else the text; both ends trimmed."""
     text = text.strip(EDGES)
     inner = text[1:-1]
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in inner:
+    quotes = {plain(text[:1]), plain(text[-1:])}
+    if inner and quotes in ({'"'}, {"'"}) and quotes.isdisjoint(inner):
         return inner.strip(EDGES)
     return text

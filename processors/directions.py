@@ -1,49 +1,53 @@
 """Which way a signal points. Pure."""
 
-import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from processors.vocabulary import Vocabulary
+from processors.vocabulary import DirectionMarks, DirectionWords, Vocabulary
 from schemas.records import Direction, Warning_
 
 _MOST_SEARCHED: Final = 65_536
 
+Evidence: TypeAlias = DirectionWords | DirectionMarks
+
 
 class DirectionOutcome(NamedTuple):
-    """`evidence` is the pattern that decided by the places' text; none if a field of its own did."""
+    """`evidence` is what decided in the text of the places; none if a field of its own did."""
 
     value: Direction | None
     warning: Warning_ | None = None
-    evidence: re.Pattern[str] | None = None
+    evidence: Evidence | None = None
 
 
-def read_direction(explicit: Sequence[str], places: Iterable[str], vocabulary: Vocabulary) -> DirectionOutcome:
+def read_direction(
+    explicit: Sequence[str], places: Iterable[str], vocabulary: Vocabulary
+) -> DirectionOutcome:
     """Ask level by level: fields of its own, words in the places, colour marks in the places.
 
     The first level that says anything decides; if it disagrees with itself there is no direction.
     """
+    levels = vocabulary.words, vocabulary.marks
     own = "\n".join(explicit)
-    if found := _found(vocabulary.words, own) or _found(vocabulary.marks, own):
-        return _verdict(found, None)
+    for level in levels if own else ():
+        if found := _found(level, own):
+            return _verdict(found, None)
     text = "\n".join(places)
-    for pattern in (vocabulary.words, vocabulary.marks):
-        if found := _found(pattern, text):
-            return _verdict(found, pattern)
+    for level in levels if text else ():
+        if found := _found(level, text):
+            return _verdict(found, level)
     return DirectionOutcome(None)
 
 
-def line_that_says(direction: Direction, evidence: re.Pattern[str], lines: Iterable[str]) -> str | None:
-    """The first line that holds a word or mark of the direction."""
+def line_that_says(direction: Direction, evidence: Evidence, lines: Iterable[str]) -> str | None:
+    """The first line with a word or mark of the direction."""
     return next((line for line in lines if direction in _found(evidence, line)), None)
 
 
-def _found(pattern: re.Pattern[str], text: str) -> set[Direction]:
-    matches = pattern.finditer(text[:_MOST_SEARCHED])
-    return {Direction(found.lastgroup) for found in matches if found.lastgroup}
+def _found(evidence: Evidence, text: str) -> set[Direction]:
+    return evidence.directions_in(text[:_MOST_SEARCHED])
 
 
-def _verdict(found: set[Direction], evidence: re.Pattern[str] | None) -> DirectionOutcome:
+def _verdict(found: set[Direction], evidence: Evidence | None) -> DirectionOutcome:
     if len(found) > 1:
         return DirectionOutcome(None, Warning_.CONFLICTING_DIRECTION)
-    return DirectionOutcome(found.pop(), None, evidence)
+    return DirectionOutcome(next(iter(found)), None, evidence)

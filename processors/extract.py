@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from processors.characters import EMOJI, plain, trimmed, without_outer_emojis
 from processors.reading import MAX_LABELLED, Feed, Field, Reading, is_empty
 from processors.secrecy import SECRET_LABELS
-from processors.symbols import MAX_TICKER, read_ticker, starts_with_ticker
+from processors.symbols import MAX_TICKER, is_inside_ticker, read_ticker
 from processors.vocabulary import Vocabulary, fold
 from schemas.records import SourceFormat, Warning_
 
@@ -16,9 +16,10 @@ _PAIR_BREAKS: Final = re.compile(r"\s*+;[;\s]*+")
 _KEYCAP: Final = r"[0-9#*]\ufe0f?\u20e3"
 # before a label: emojis, spaces, bullets; not quotes, brackets, signs and currency signs
 _LABELLED: Final = re.compile(
-    rf"(?:{_KEYCAP}|[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝+-])*+([^:=：＝]{{1,64}}+)([:=：＝])(?!//)(.*)", re.DOTALL
+    rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝+-]++|{_KEYCAP})*+([^:=：＝]{{1,64}}+)([:=：＝])(?!//)(.*)",
+    re.DOTALL,
 )
-_EMOJIS: Final = re.compile(rf"(?:{_KEYCAP}|[{EMOJI}\s\u200b-\u200f])++")
+_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s\u200b-\u200f]++|{_KEYCAP})++")
 _EMOJIS_SEARCHED: Final = 64
 
 _LONGEST_FREE_LABEL: Final = 40
@@ -38,7 +39,7 @@ class Pair(NamedTuple):
 
 
 def read_text(text: str, vocabulary: Vocabulary) -> Reading:
-    """Read a text line by line. Lines beyond the 4,096th that is not blank are left unread."""
+    """Read a text line by line. Lines beyond the 2,048th that is not blank are left unread."""
     reading = Reading(SourceFormat.FREE_TEXT)
     lines = _LINE_BREAKS.split(trimmed(text), MAX_LABELLED)
     if len(lines) > MAX_LABELLED:
@@ -49,9 +50,10 @@ def read_text(text: str, vocabulary: Vocabulary) -> Reading:
         pairs_only = pairs_only and bool(pairs) and all(pair.separator == "=" for pair in pairs)
         if pairs:
             reading.format = SourceFormat.LABELLED_TEXT
-        elif not (reading.lines or reading.searchable):
-            reading.headline = _headline(line)
-        _place(line, pairs, reading)
+            for pair in pairs:
+                place_pair(pair, reading)
+        else:
+            _place_line(line, reading)
     if pairs_only and reading.format is SourceFormat.LABELLED_TEXT:
         reading.format = SourceFormat.KEY_VALUE
     return reading
@@ -66,12 +68,13 @@ def place_pair(pair: Pair, reading: Reading) -> None:
     reading.searchable.append(pair.value)
 
 
-def _place(line: str, pairs: list[Pair], reading: Reading) -> None:
-    for pair in pairs:
-        place_pair(pair, reading)
-    if not pairs:
-        reading.lines.append(line)
-        reading.searchable.append(line)
+def _place_line(line: str, reading: Reading) -> None:
+    if reading.searchable:
+        reading.signal_lines.append(line)
+    else:
+        reading.headline = _headline(line)
+    reading.lines.append(line)
+    reading.searchable.append(line)
 
 
 def _split_line(line: str, vocabulary: Vocabulary) -> list[Pair]:
@@ -94,7 +97,7 @@ def _split_label(line: str, vocabulary: Vocabulary) -> Pair | None:
         feed = vocabulary.feed_of(label)
         if feed is not None:
             return Pair(label, separator, value, feed)
-        if _is_label(label, value) and not starts_with_ticker(line[found.start(1) :], vocabulary):
+        if _is_label(label, value) and not is_inside_ticker(line, found.start(2), vocabulary):
             return _emoji_ticker(line, vocabulary) or Pair(label, separator, value, None)
     return _split_emoji(line, vocabulary)
 

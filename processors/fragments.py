@@ -35,6 +35,7 @@ def read_fragments(text: str, vocabulary: Vocabulary) -> Reading:
     else:
         reading = read_text(text, vocabulary)
         reading.headline = None
+        reading.signal_lines.clear()
     reading.warnings.add(Warning_.MALFORMED_JSON)
     return reading
 

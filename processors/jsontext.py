@@ -2,10 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final, TypeAlias
-
-import msgspec
 
 from processors.characters import plain
 
@@ -13,13 +12,8 @@ MAX_DEPTH: Final = 64
 """Deeper nesting counts as broken: what is accepted must not depend on how deep the caller's stack is."""
 
 
-class JsonNumber(str):
-    """A number as it was written, digit for digit."""
-
-    __slots__ = ()
-
-
-JsonValue: TypeAlias = str | bool | list["JsonValue"] | dict[str, "JsonValue"] | None
+JsonValue: TypeAlias = str | bytes | bool | list["JsonValue"] | dict[str, "JsonValue"] | None
+"""Bytes are a number, digit for digit as it was written: the fastest mark there is for one."""
 
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _STEPS: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
@@ -33,9 +27,12 @@ _LOOKS_LIKE_JSON: Final = re.compile(
     re.VERBOSE,
 )
 
+_CONSTANTS: Final = {None: "null", True: "true", False: "false"}
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+
 _decoder: Final = json.JSONDecoder(
-    parse_int=JsonNumber,
-    parse_float=JsonNumber,
+    parse_int=str.encode,
+    parse_float=str.encode,
     parse_constant=lambda _name: None,  # NaN and the infinities are no values
     strict=False,
 )
@@ -49,7 +46,7 @@ def looks_like_json(text: str) -> bool:
 def read_json(text: str) -> JsonValue:
     """The value that is all of the text. Raises `ValueError`.
 
-    Numbers are `JsonNumber`; raw control characters in strings, `NaN`, `±Infinity` (both `None`) and
+    Numbers are bytes; raw control characters in strings, `NaN`, `±Infinity` (both `None`) and
     typographic quotes in place of plain ones are tolerated.
     """
     try:
@@ -68,16 +65,34 @@ def too_deep(text: str) -> bool:
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
-def compact(value: JsonValue) -> str | None:
-    """A value as text: strings as they are, numbers as written, containers as JSON."""
-    if value is None or type(value) is str:
-        return value
-    if isinstance(value, JsonNumber):
-        return str(value)
-    try:
-        return msgspec.json.encode(value, enc_hook=_raw_number).decode()
-    except UnicodeEncodeError:
-        return json.dumps(value)  # escapes the lone surrogates
+def compact(value: JsonValue, room: int) -> str | None:
+    """A value as text: strings as they are, numbers as written, containers as JSON.
+
+    A container is written as far as `room` characters need, and a little further.
+    """
+    return value if value is None or isinstance(value, str) else _written(value, room)
+
+
+def _written(value: JsonValue, room: int) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, list):
+        return "[" + _joined((_written(item, room) for item in value), room) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{_quoted(key)}:{_written(item, room)}" for key, item in value.items())
+        return "{" + _joined(pairs, room) + "}"
+    return _CONSTANTS[value]
+
+
+def _joined(parts: Iterator[str], room: int) -> str:
+    """The parts up to where they fill the room: what nobody keeps must cost nothing."""
+    kept: list[str] = []
+    while room > 0 and (part := next(parts, None)) is not None:
+        kept.append(part)
+        room -= len(part) + 1
+    return ",".join(kept)
 
 
 def _read(text: str) -> JsonValue:
@@ -88,7 +103,3 @@ def _read(text: str) -> JsonValue:
         raise ValueError("something follows the value")
     result: JsonValue = value
     return result
-
-
-def _raw_number(number: object) -> msgspec.Raw:
-    return msgspec.Raw(str(number))

@@ -1,13 +1,13 @@
 """What was found in a message, before it is normalized."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from schemas.records import SourceFormat, Warning_
 
-MAX_LABELLED: Final = 4096
+MAX_LABELLED: Final = 2048
 """Labelled values, or lines, that are read of one message. More are no alert; they would only cost time."""
 
 _EMPTY_WORDS: Final = frozenset({"", "null", "nan", "na"})
@@ -50,6 +50,7 @@ class Feed(NamedTuple):
 class Reading:
     """Labelled values, other labelled values and unlabelled lines of a message, as far as they were read.
 
+    `lines` are the unlabelled ones; of these `signal_lines` may name the signal, which the headline may not.
     `searchable` are the texts a ticker or a chart link may stand in: never a label's name.
     """
 
@@ -57,6 +58,7 @@ class Reading:
     values: dict[Field, list[tuple[int, str]]] = field(default_factory=dict)
     others: dict[str, str | None] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    signal_lines: list[str] = field(default_factory=list)
     searchable: list[str] = field(default_factory=list)
     headline: str | None = None
     warnings: set[Warning_] = field(default_factory=set)
@@ -70,16 +72,16 @@ class Reading:
         found = self.values.get(name)
         if found is None:
             return []
-        return [value for _, value in sorted(found, key=_rank)] if len(found) > 1 else [found[0][1]]
+        return [value for _, value in sorted(found, key=itemgetter(0))] if len(found) > 1 else [found[0][1]]
 
-    def best(self, names: Iterable[Field]) -> str | None:
-        return next((found[0] for name in names if (found := self.candidates(name))), None)
+    def best(self, name: Field) -> str | None:
+        return next(iter(self.candidates(name)), None)
 
     def fill_from(self, inner: "Reading") -> None:
         """Take from the text of a `message` what this reading lacks."""
         self.values = inner.values | self.values
         self.others = self.others | {key: inner.others[key] for key in inner.others if key not in self.others}
-        self.lines, self.headline = inner.lines, inner.headline
+        self.lines, self.signal_lines, self.headline = inner.lines, inner.signal_lines, inner.headline
         self.searchable += inner.searchable
         self.warnings |= inner.warnings
 
@@ -87,7 +89,3 @@ class Reading:
 def is_empty(value: str) -> bool:
     """Whether a value says that there is none: an unset plot reads `null` or `NaN`."""
     return len(value) <= len("null") and value.lower() in _EMPTY_WORDS
-
-
-def _rank(item: tuple[int, str]) -> int:
-    return item[0]

@@ -1,18 +1,21 @@
 """Which form a message has: JSON, pairs, labelled text or free text. Pure, linear."""
 
 from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from processors.characters import for_matching, plain, trimmed
 from processors.decode import without_outer_quotes
 from processors.extract import read_text
 from processors.fragments import read_fragments
-from processors.jsontext import JsonNumber, JsonValue, compact, looks_like_json, read_json
+from processors.jsontext import JsonValue, compact, looks_like_json, read_json
 from processors.reading import MAX_LABELLED, Field, Reading
 from processors.secrecy import SECRET_LABELS, mask_named, mask_values
 from processors.vocabulary import Vocabulary, fold
 from schemas.records import SourceFormat, Warning_
 
+MAX_WRITTEN: Final = 1100
+"""Characters of a container that are written out as text: a little more than is ever kept."""
 
 _JSON_STARTS: Final = ("{", "[", '"')
 
@@ -37,9 +40,12 @@ def recognise(text: str, vocabulary: Vocabulary) -> Recognised:
     if isinstance(value, dict | list) and (found := _read_container(value, text, vocabulary)):
         return found
     message = mask_named(text)
-    if isinstance(value, str) and not isinstance(value, JsonNumber):
+    if isinstance(value, str):
         return Recognised(_read_inner(value, vocabulary), message)
-    return Recognised(read_text(for_matching(without_outer_quotes(message)), vocabulary), message)
+    reading = read_text(for_matching(without_outer_quotes(message)), vocabulary)
+    if isinstance(value, list):
+        reading.headline = None
+    return Recognised(reading, message)
 
 
 def _read_broken(text: str, vocabulary: Vocabulary) -> Recognised:
@@ -91,7 +97,7 @@ def _read_keys(alert: dict[str, JsonValue], vocabulary: Vocabulary) -> Reading:
         if feed is None:
             _place_other(key, value, secrets, reading)
         elif feed.field is not Field.MESSAGE and not isinstance(value, bool):
-            text = trimmed(for_matching(compact(value) or ""))
+            text = trimmed(for_matching(compact(value, MAX_WRITTEN) or ""))
             reading.feed(feed, text)
             reading.searchable.append(text)
     return reading
@@ -100,7 +106,7 @@ def _read_keys(alert: dict[str, JsonValue], vocabulary: Vocabulary) -> Reading:
 def _place_other(key: str, value: JsonValue, secrets: list[str], reading: Reading) -> None:
     if fold(key) in SECRET_LABELS:
         return
-    text = compact(value)
+    text = compact(value, MAX_WRITTEN)
     if text is not None:
         text = trimmed(for_matching(mask_values(mask_named(text), secrets)))
         reading.searchable.append(text)
@@ -112,11 +118,11 @@ def _message_of(alert: dict[str, JsonValue], vocabulary: Vocabulary) -> str | No
     texts = [
         (feed.rank, value)
         for key, value in islice(alert.items(), MAX_LABELLED)
-        if type(value) is str and (feed := vocabulary.feed_of(key)) and feed.field is Field.MESSAGE
+        if isinstance(value, str) and (feed := vocabulary.feed_of(key)) and feed.field is Field.MESSAGE
     ]
-    return min(texts)[1] if texts else None
+    return min(texts, key=itemgetter(0))[1] if texts else None
 
 
 def _secrets_of(alert: dict[str, JsonValue]) -> list[str]:
     named = (alert[key] for key in islice(alert, MAX_LABELLED) if fold(key) in SECRET_LABELS)
-    return [text for value in named if (text := compact(value))]
+    return [text for value in named if (text := compact(value, MAX_WRITTEN))]

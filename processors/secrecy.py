@@ -16,12 +16,15 @@ _NAME: Final = r"(?<!\w)(?:(?:user[ _-]?)?token|secret|pass[ _-]?(?:phrase|word)
 _LABELLED: Final = re.compile(
     rf"^([^\w\n\"'{{}}\[\]:=]*+{_NAME}[^\S\n]*+[:：][^\S\n]*+)[^\s\"'\\][^\n]*+", re.IGNORECASE | re.MULTILINE
 )
+# Anywhere else the value ends with its quotes or brackets, or before the next separator. One group, so
+# that `split` gives what to keep.
 _ANYWHERE: Final = re.compile(
-    rf"""({_NAME}\\*+["'“”]?\s*+[:=：＝])(?:
-        (\s*+")(?:[^"\\]|\\.)*+
-      | (\s*+'|\s*+\\++["']|\s*+[“”])[^"'“”\\\n]*+
-      | (\s*+)(?:\[[^\]]*+\]?|\{{(?!\{{)[^}}]*+}}?)
-      | ([^\S\n]*+)[^\s,;&"'}}\]]++
+    rf"""({_NAME}\\*+["'“”]?\s*+[:=：＝](?:\s*+(?:\\++["']|["'“”]|(?=[\[{{]))|[^\S\n]*+))(?!{re.escape(MASK)})
+    (?: (?<=[^\\]")(?:[^"\\]|\\.)++
+      | (?<=\\["'])[^"'\\\n]++
+      | (?<=['“”])[^'“”\n]++
+      | \[[^\]]*+\]? | \{{(?!\{{)[^}}]*+}}?
+      | [^\s,;&"'“”\\}}\]][^\s,;&"}}\]]*+
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
@@ -34,8 +37,7 @@ def mask_named(text: str) -> str:
     lowered = text.lower()
     if not any(hint in lowered for hint in _HINTS):
         return text
-    text = _LABELLED.sub(rf"\1{MASK}", text)
-    return _ANYWHERE.sub(lambda found: "".join(filter(None, found.groups())) + MASK, text)
+    return _masked(_ANYWHERE, _masked(_LABELLED, text))
 
 
 def mask_values(text: str, secrets: Iterable[str]) -> str:
@@ -44,3 +46,9 @@ def mask_values(text: str, secrets: Iterable[str]) -> str:
     for secret in worth_it[:_MOST_SEARCHED]:
         text = text.replace(secret, MASK)
     return text
+
+
+def _masked(pattern: re.Pattern[str], text: str) -> str:
+    pieces = pattern.split(text)
+    pieces[1::2] = [kept + MASK for kept in pieces[1::2]]
+    return "".join(pieces)

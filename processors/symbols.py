@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from processors.characters import bare, plain
 from processors.jsontext import read_json
 from processors.reading import Outcome
-from processors.vocabulary import Vocabulary
+from processors.vocabulary import LONGEST_LABEL, Vocabulary
 from schemas.records import Warning_
 
 MAX_TICKER: Final = 256
@@ -30,6 +30,7 @@ _OPERAND: Final = rf"(?:{_PREFIX}:)?{_SYMBOL}"
 _SINGLE: Final = re.compile(rf"(?:({_PREFIX}):)?({_SYMBOL})")
 _SPREAD: Final = re.compile(rf"\(*+{_OPERAND}(?:\)*+[-+*/^]\(*+{_OPERAND})*+\)*+")
 _OPERATOR: Final = re.compile(r"\s*+([-+*/^()])\s*+")
+_PREFIX_BEFORE: Final = re.compile(r"(?<!\w)[A-Za-z0-9_]{2,32}$")
 _PREFIXES: Final = re.compile(r"([A-Z0-9_]{1,32}):")
 
 # In running text: names end before punctuation, and `&interval=` in a link is no part of one.
@@ -51,6 +52,7 @@ class Ticker(NamedTuple):
     exchange: str | None
     symbol: str
     delayed: bool
+    is_spread: bool = False
 
 
 _INVALID: Final = Outcome[Ticker](None, Warning_.INVALID_TICKER)
@@ -58,7 +60,7 @@ _INVALID: Final = Outcome[Ticker](None, Warning_.INVALID_TICKER)
 
 def read_ticker(text: str) -> Outcome[Ticker]:
     """A labelled value: `PREFIX:SYMBOL`, `SYMBOL`, a spread, or Pine's `={"symbol":…}` around one."""
-    name = _unwrapped(bare(text))
+    name = unwrapped(text)
     if len(name) > MAX_TICKER or not name.isascii():
         return _INVALID
     name = _OPERATOR.sub(r"\1", name.upper())
@@ -80,9 +82,11 @@ def find_ticker(texts: Iterable[str], vocabulary: Vocabulary) -> Ticker | None:
     return None
 
 
-def starts_with_ticker(text: str, vocabulary: Vocabulary) -> bool:
-    """Whether what looks like a label is a ticker's prefix: `BINANCE:BTCUSDT cruza 64000`."""
-    found = _CANDIDATE.match(plain(text))
+def is_inside_ticker(text: str, colon: int, vocabulary: Vocabulary) -> bool:
+    """Whether the colon at this place belongs to a ticker, as in `Compra BINANCE:BTCUSDT`."""
+    before = _PREFIX_BEFORE.search(text, max(0, colon - LONGEST_LABEL), colon)
+    near = plain(text[before.start() : colon + MAX_TICKER]) if before else ""
+    found = _CANDIDATE.match(near)
     return found is not None and _is_market(found[1], found[2], vocabulary)
 
 
@@ -101,11 +105,12 @@ def _read_spread(name: str) -> Outcome[Ticker]:
     if not _SPREAD.fullmatch(name) or name.count("(") != name.count(")"):
         return _INVALID
     delayed = any(_DELAYED.search(prefix) for prefix in _PREFIXES.findall(name))
-    return Outcome(Ticker(name, None, name, delayed))
+    return Outcome(Ticker(name, None, name, delayed, is_spread=True))
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """The symbol inside Pine's wrapping, which may be wrapped again (Heikin Ashi, adjustments)."""
+    text = bare(text)
     for _ in range(_DEEPEST_WRAPPING):
         inner = text.removeprefix("=").lstrip()
         if not inner.startswith("{") or len(inner) > _LONGEST_WRAPPING:
@@ -132,8 +137,8 @@ def _is_market(prefix: str, symbol: str, vocabulary: Vocabulary) -> bool:
     name = prefix.upper()
     if _DELAYED.sub("", name) in vocabulary.exchanges:
         return True
-    shouted = name == prefix and symbol == symbol.upper()
-    return shouted and _has_letter(prefix) and _has_letter(symbol) and not vocabulary.words.fullmatch(symbol)
+    shouted = name == prefix and symbol == symbol.upper() and symbol.casefold() not in vocabulary.words.words
+    return shouted and _has_letter(prefix) and _has_letter(symbol)
 
 
 def _has_letter(text: str) -> bool:

@@ -15,27 +15,56 @@ KeyT = TypeVar("KeyT")
 Spellings: TypeAlias = Mapping[KeyT, Sequence[str]]
 
 LONGEST_LABEL: Final = 64
-_PART_RANKS: Final = 100
+MAX_SPELLINGS: Final = 100
+"""Spellings one part may have for a field: ranks of different parts must not overlap."""
 _EMOJI_RANK: Final = 1000
 """Text labels win over emojis, wherever they stand."""
 
+_WORD: Final = re.compile(r"\w+")
+_SPACES: Final = re.compile(" {2,}")
 _WORD_BREAKS: Final = re.compile(r"[\s_-]++")
 _AROUND: Final = re.compile(rf"^[{EMOJI}\"'*`]++|[{EMOJI}\"'*`]++$")
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Labels and words are held folded or compiled; look them up with `feed_of` and the patterns.
+class DirectionWords:
+    """Words (casefolded) and phrases that mean a direction, each as a whole and in any case."""
 
-    `words` and `marks` are patterns whose named groups are directions; `exchanges` and `currencies` are
-    upper case.
-    """
+    words: Mapping[str, Direction]
+    phrases: Mapping[Direction, re.Pattern[str]]
+
+    def directions_in(self, text: str) -> set[Direction]:
+        found = {self.words[word] for word in _WORD.findall(text.casefold()) if word in self.words}
+        return found | {direction for direction, phrase in self.phrases.items() if phrase.search(text)}
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionMarks:
+    """Characters that mean a direction wherever they stand."""
+
+    marks: Mapping[str, Direction]
+
+    def directions_in(self, text: str) -> set[Direction]:
+        return {direction for mark, direction in self.marks.items() if mark in text}
+
+    def removed_from(self, text: str) -> str:
+        """The text without the marks and the double spaces they leave; the very same without any."""
+        if not self.directions_in(text):
+            return text
+        for mark in self.marks:
+            text = text.replace(f"{mark}\ufe0f", "").replace(mark, "")
+        return _SPACES.sub(" ", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Labels are held folded: look them up with `feed_of`. Exchanges and currencies are upper case."""
 
     labels: Mapping[str, Feed]
     emojis: Mapping[str, Feed]
     emoji: re.Pattern[str]
-    words: re.Pattern[str]
-    marks: re.Pattern[str]
+    words: DirectionWords
+    marks: DirectionMarks
     exchanges: frozenset[str]
     currencies: frozenset[str]
 
@@ -70,15 +99,13 @@ def fold(label: str) -> str:
 
 def compile_vocabulary(parts: Sequence[Words]) -> Vocabulary:
     """Join words, the most specific last: where two disagree, the later one wins."""
-    directions = [_flat(words.directions, str.upper) for words in parts]
-    marks = [_flat(words.marks, str) for words in parts]
     emojis = _feeds([words.emojis for words in parts], str, _EMOJI_RANK)
     return Vocabulary(
         labels=_feeds([words.labels for words in parts], fold, 0),
         emojis=emojis,
-        emoji=re.compile(_any_of(emojis)),
-        words=re.compile(_directions(directions, r"(?<!\w)(?:{})(?!\w)"), re.IGNORECASE),
-        marks=re.compile(_directions(marks, "(?:{})\ufe0f?")),
+        emoji=re.compile(any_of(emojis)),
+        words=_direction_words(_merged(words.directions for words in parts)),
+        marks=DirectionMarks(_merged(words.marks for words in parts)),
         exchanges=frozenset(code for words in parts for code in words.exchanges),
         currencies=frozenset(code for words in parts for code in words.currencies),
     )
@@ -89,26 +116,33 @@ def _feeds(parts: Sequence[Spellings[Field]], key: Callable[[str], str], base: i
     for place, spellings in enumerate(reversed(parts)):
         for field, names in spellings.items():
             for rank, name in enumerate(names):
-                feeds.setdefault(key(name), Feed(field, base + place * _PART_RANKS + rank))
+                feeds.setdefault(key(name), Feed(field, base + place * MAX_SPELLINGS + rank))
     return feeds
 
 
-def _flat(spellings: Spellings[Direction], key: Callable[[str], str]) -> dict[str, Direction]:
-    return {key(word): direction for direction, words in spellings.items() for word in words}
+def _merged(parts: Iterable[Spellings[Direction]]) -> dict[str, Direction]:
+    return {
+        word.casefold(): direction
+        for spellings in parts
+        for direction, words in spellings.items()
+        for word in words
+    }
 
 
-def _directions(parts: Iterable[Mapping[str, Direction]], frame: str) -> str:
-    by_word: dict[str, Direction] = {}
-    for part in parts:
-        by_word |= part
-    groups = (
-        f"(?P<{direction}>{_any_of(word for word in by_word if by_word[word] is direction)})"
-        for direction in Direction
-    )
-    return frame.format("|".join(groups))
+def _direction_words(meanings: dict[str, Direction]) -> DirectionWords:
+    words = {word: meaning for word, meaning in meanings.items() if _WORD.fullmatch(word)}
+    phrases: dict[Direction, list[str]] = {}
+    for phrase in meanings.keys() - words.keys():
+        phrases.setdefault(meanings[phrase], []).append(phrase)
+    return DirectionWords(words, {direction: whole_words(phrases[direction]) for direction in phrases})
 
 
-def _any_of(words: Iterable[str]) -> str:
+def whole_words(words: Iterable[str]) -> re.Pattern[str]:
+    """Any of the words or phrases as a whole, in any case."""
+    return re.compile(rf"(?<!\w)(?:{any_of(words)})(?!\w)", re.IGNORECASE)
+
+
+def any_of(words: Iterable[str]) -> str:
     """A pattern of the words, the longest first; of no words, one that matches nothing."""
     escaped = (re.escape(word).replace(r"\ ", r"\s+") for word in sorted(words, key=len, reverse=True))
     return "|".join(escaped) or "(?!)"

@@ -22,6 +22,7 @@ log = get_logger(__name__)
 
 CLIENT_STOP_DEADLINE_S: Final = 1.0
 _BATCH_BYTES: Final = 256 * 1024
+_FETCH_WAIT_MS: Final = 100
 
 
 def connection_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def create_consumer(settings: KafkaSettings, client_id: str) -> AIOKafkaConsumer
         client_id=client_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        # The broker answers a connection in turn: a question waits for the fetch that was sent before it.
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
         request_timeout_ms=10_000,
         retry_backoff_ms=100,
         metadata_max_age_ms=60_000,

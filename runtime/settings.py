@@ -52,6 +52,9 @@ class KafkaSettings(Section):
     ssl_cafile: Path | None = Field(None, description="certificate authorities; unset: the system's")
     ssl_certfile: Path | None = Field(None, description="client certificate")
     ssl_keyfile: Path | None = Field(None, description="key of the client certificate")
+    group_instance_id: str | None = Field(
+        None, description="name of this process in its consumer group: a restart then moves no partitions"
+    )
     topic_profile: Literal["production", "local"] = Field(
         "production", description="which partition counts `alerts topics create` uses"
     )

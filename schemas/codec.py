@@ -42,6 +42,6 @@ def decode(data: bytes, kind: type[RecordT]) -> RecordT:
         decoder = _decoders.setdefault(kind, msgspec.json.Decoder(kind, dec_hook=_from_json))
     try:
         record: RecordT = decoder.decode(data)
-    except (msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
+    except (msgspec.MsgspecError, ArithmeticError, RecursionError, UnicodeDecodeError) as error:
         raise RecordDecodeError(str(error)) from error
     return record

@@ -4,11 +4,14 @@ import base64
 import secrets
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
 from deploy.local.errors import LocalError
 from deploy.local.files import write_private
+from runtime.clock import SystemClock
+from runtime.ids import SignalIds
 from runtime.tokens import new_api_key, new_token
 
 _SECRET_BYTES: Final = 32
@@ -33,14 +36,15 @@ class Keychain(BaseModel):
     api_link_secret: SecretStr = Field(default_factory=_new_secret)
     chart_site_secret: SecretStr = Field(default_factory=_new_secret)
     encryption_keys: SecretStr = Field(default_factory=_new_encryption_keys)
+    demo_user_id: UUID = Field(default_factory=lambda: SignalIds(SystemClock()).mint())
     demo_webhook_token: SecretStr = Field(default_factory=new_token)
     demo_platform_key: SecretStr = Field(default_factory=new_api_key)
     demo_user_key: SecretStr = Field(default_factory=new_api_key)
     demo_session_id: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(16)))
 
     @field_serializer("*", when_used="json")
-    def _reveal(self, value: SecretStr) -> str:
-        return value.get_secret_value()
+    def _reveal(self, value: SecretStr | UUID) -> str:
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def load_keychain(path: Path) -> Keychain:

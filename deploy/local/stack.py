@@ -16,6 +16,7 @@ from deploy.local.files import rotate, write_private
 from deploy.local.kafka import KafkaNode
 from deploy.local.keychain import Keychain
 from deploy.local.layout import Layout
+from deploy.local.membership import dismiss_members
 from deploy.local.part import HttpPart, Part
 from deploy.local.postgres import PostgresCluster
 from deploy.local.settings import ROLES, LocalSettings
@@ -67,7 +68,9 @@ class StackPlan:
 
     def role(self, role: str, variables: Variables) -> HttpPart:
         port = self.addresses.operations_port(role)
-        own = {**process_variables(), "OPERATIONS_PORT": str(port)}
+        # A named member takes its place back at once; a nameless one waits until its dead self is given up.
+        member = {"KAFKA_GROUP_INSTANCE_ID": f"local-{role}"}
+        own = {**process_variables(), **member, "OPERATIONS_PORT": str(port)}
         return HttpPart(role, self._program(role, {**variables, **own}), f"http://127.0.0.1:{port}/ready")
 
     def chart_site(self) -> HttpPart:
@@ -126,9 +129,8 @@ class LocalStack:
             database = group.create_task(self._start_database())
         url = database.result()
         variables = self._plan.variables(url)
-        demo = await ensure_demo(
-            self._plan.keychain, variables, has_look_alike=not self._plan.settings.chart_origin
-        )
+        look_alike = not self._plan.settings.chart_origin
+        demo = await ensure_demo(self._plan.keychain, variables, self._clock, look_alike=look_alike)
         write_private(self._plan.layout.environment, format_environment(variables))
         await self._start_roles(variables)
         write_private(self._plan.layout.demo, demo.to_json(self._plan.addresses))
@@ -160,6 +162,8 @@ class LocalStack:
         variables = {**self._plan.values, **address_variables(settings, self._plan.addresses)}
         async with asyncio.timeout(_TOPICS_DEADLINE_S):
             await create_topics(load_section(KafkaSettings, variables))
+        if not settings.kafka_bootstrap:
+            await dismiss_members(self._plan.kafka().bootstrap)
 
     async def _start_chart_site(self) -> None:
         if not self._plan.settings.chart_origin:

@@ -33,6 +33,7 @@ def create_app(group: str, settings: KafkaSettings) -> faust.App:
         broker_rebalance_timeout=30.0,
         broker_request_timeout=40.0,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.group_instance_id,
         consumer_max_fetch_size=4 * 1024 * 1024,
         key_serializer="raw",
         value_serializer="raw",

@@ -77,7 +77,7 @@ class Settler:
                     await self._settle_halves(records)
                     return
                 if failure is Failure.INVALID or attempts >= BUG_TRIES:
-                    await self._bury(records[0], error, attempts)
+                    await self.bury(records[0], error, attempts)
                     return
             await self._pause(next(waits))
 
@@ -95,7 +95,8 @@ class Settler:
         await self.settle(records[:middle])
         await self.settle(records[middle:])
 
-    async def _bury(self, record: StreamRecord, error: Exception, attempts: int) -> None:
+    async def bury(self, record: StreamRecord, error: Exception, attempts: int = 1) -> None:
+        """Make a record a dead letter; returns when that is durable. Raises as `settle` does."""
         letter = DeadLetter(record, self._context.stage, error, attempts, utc_now(self._context.clock))
         message = deadletter_message(letter)
         for wait_s in backoff_s():

@@ -37,24 +37,22 @@ class Supervisor:
 
     process: subprocess.Popen[str]
     layout: Layout
-    lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
 
-    def wait_for(self, text: str) -> str:
-        """The next line that holds the text."""
+    def wait_for(self, text: str) -> None:
+        """Until a line holds the text; fails when the supervisor ends before that."""
         said: list[str] = []
-        while True:
-            try:
-                line = self.lines.get(timeout=LINE_DEADLINE_S)
-            except queue.Empty:
+        while not said or text not in said[-1]:
+            line = self.lines.get(timeout=LINE_DEADLINE_S)
+            if line is None:
                 pytest.fail(f"{text!r} was not said:\n{''.join(said)}")
             said.append(line)
-            if text in line:
-                return line
 
     def read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.put(line)
+        self.lines.put(None)
 
     def child(self, word: str) -> int:
         """Process id of the direct child whose command holds the word."""

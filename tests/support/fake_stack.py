@@ -24,7 +24,7 @@ def main(root: Path) -> int:
     layout.logs.mkdir(parents=True, exist_ok=True)
     with lock(layout.lock), contextlib.closing(Ports()) as ports:
         plan = make_plan(layout, dict(os.environ), ports)  # noqa: TID251 - a process's edge
-        return run_plan(replace(plan, command=(sys.executable, str(FAKE_ALERTS))))
+        return run_plan(replace(plan, command=(sys.executable, "-P", str(FAKE_ALERTS))))
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ def request(method: str, target: str, body: bytes = b"", **headers: str) -> byte
 
 
 async def exchange(port: int, sent: bytes) -> Answer:
-    """Send the bytes as they are and read to the end of the answer."""
+    """Send the bytes as they are and read one answer, whether or not the server closes then."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(sent)
         async with asyncio.timeout(ANSWER_DEADLINE_S):
-            return parse_answer(await reader.read())
+            return await read_answer(reader, has_body=not sent.startswith(b"HEAD "))
     finally:
         writer.close()
 
@@ -53,9 +53,13 @@ async def post(port: int, target: str, body: bytes = b"", **headers: str) -> Ans
     return await exchange(port, request("POST", target, body, **headers))
 
 
-def parse_answer(received: bytes) -> Answer:
-    head, _, body = received.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
+async def read_answer(reader: asyncio.StreamReader, *, has_body: bool = True) -> Answer:
+    """The next answer, interim ones included. `KeyError` when it does not tell the length of its body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").strip().split("\r\n")
     version, status, _reason = first.split(" ", 2)
     pairs = (line.split(": ", 1) for line in lines)
-    return Answer(version, int(status), {name.lower(): value for name, value in pairs}, body)
+    headers = {name.lower(): value for name, value in pairs}
+    interim = status.startswith("1")
+    body = await reader.readexactly(int(headers["content-length"])) if has_body and not interim else b""
+    return Answer(version, int(status), headers, body)

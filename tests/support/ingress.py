@@ -1,15 +1,21 @@
 """The ingress on a real port with what lies behind it under the test's control."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
 
+from deploy.local.ports import Ports
 from ingest.app import create_app
+from ingest.command import serve_ingest
 from ingest.delivery import Fate, KafkaDelivery
 from ingest.resend import ResendMemory
-from ingest.settings import IngestSection
+from ingest.settings import IngestSection, IngestSettings
 from ingest.webhook import WebhookContext
 from runtime.backlog import Backlog
+from runtime.clock import Clock, SystemClock
 from runtime.directory import DirectoryReader, TenantDirectory
 from runtime.errors import TransientError
 from runtime.ids import SignalIds
@@ -17,8 +23,14 @@ from runtime.metrics import Metrics, create_metrics
 from runtime.operations import serve_http
 from runtime.process import ProcessContext
 from runtime.publisher import Message
+from runtime.settings import LoggingSettings, OperationsSettings
 from tests.support.clock import FakeClock
-from tests.support.tenants import Customer
+from tests.support.http import post
+from tests.support.stack import free_port
+from tests.support.tenants import Customer, kafka_settings, new_customer
+
+READY_DEADLINE_S: Final = 30
+READY_POLL_S: Final = 0.02
 
 
 class ScriptedDelivery(KafkaDelivery):
@@ -100,3 +112,41 @@ async def scripted_ingress(**settings: object) -> AsyncIterator[Ingress]:
     async with serve_http(create_app(context, metrics), "127.0.0.1", 0) as port:
         ingress.ports.append(port)
         yield ingress
+
+
+@dataclass(frozen=True, slots=True)
+class RunningIngress:
+    """The role as it runs in its process."""
+
+    port: int
+    context: ProcessContext
+
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(READY_DEADLINE_S):
+            # readiness is a question, not an event
+            while await self.context.readiness.problems():  # noqa: ASYNC110
+                await asyncio.sleep(READY_POLL_S)
+
+    async def until_current(self) -> None:
+        """Return once the directory holds what the broker held at the time of the call."""
+        answer = await post(self.port, new_customer().path)
+        if answer.status != HTTPStatus.NOT_FOUND:
+            raise AssertionError(answer)
+
+
+@asynccontextmanager
+async def running_ingress(
+    bootstrap: str, clock: Clock | None = None, **settings: object
+) -> AsyncIterator[RunningIngress]:
+    """The role on a free port. Not yet ready: await `until_ready`."""
+    ports = Ports()
+    port = free_port(ports)
+    ingest = IngestSection.model_validate({"port": port, **settings})
+    environment = (kafka_settings(bootstrap), OperationsSettings.model_validate({}))
+    sections = IngestSettings(ingest, *environment, LoggingSettings.model_validate({}))
+    context = ProcessContext(clock=clock or SystemClock())
+    try:
+        async with serve_ingest(sections, context):
+            yield RunningIngress(port, context)
+    finally:
+        ports.close()

@@ -1,0 +1,57 @@
+"""`alerts api`: the read side as a process."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import click
+
+from api.app import create_app
+from api.cursor import CursorSeal
+from api.dependencies import ApiDependencies
+from api.keys import ApiKeys
+from api.links import PictureLinks
+from api.pictures import FilesystemPictures
+from api.settings import ApiSettings
+from runtime.backlog import open_backlog
+from runtime.environment import Environment
+from runtime.logging import get_logger
+from runtime.operations import serve_http
+from runtime.postgres import open_pool, ping
+from runtime.process import ProcessContext, ProcessSettings, run_role
+from runtime.settings import load_settings
+
+log = get_logger(__name__)
+
+
+@click.command("api")
+@click.pass_obj
+def command(environment: Environment) -> None:
+    """Serve the read side."""
+    settings = load_settings(ApiSettings, environment.values)
+    process = ProcessSettings("api", settings.logging, settings.operations)
+    sys.exit(run_role(process, lambda context: serve_api(settings, context)))
+
+
+@asynccontextmanager
+async def serve_api(settings: ApiSettings, context: ProcessContext) -> AsyncIterator[None]:
+    """Listens at once, also while Postgres and Kafka are away. On exit: stop accepting, finish requests."""
+    async with (
+        open_pool(settings.postgres, "api") as pool,
+        open_backlog(settings.kafka, context) as backlog,
+    ):
+        context.readiness.add("postgres", lambda: ping(pool))
+        section = settings.api
+        dependencies = ApiDependencies(
+            pool=pool,
+            keys=ApiKeys(pool, context.clock),
+            cursors=CursorSeal(section.link_secret),
+            links=PictureLinks(section.link_secret, section.origin(), section.link_lifetime_s, context.clock),
+            pictures=FilesystemPictures(settings.storage.directory),
+            pipeline_health=backlog.health,
+            clock=context.clock,
+            metrics=context.metrics,
+        )
+        async with serve_http(create_app(dependencies), section.host, section.port) as port:
+            log.info("api_port_open", host=section.host, port=port)
+            yield

@@ -1,0 +1,32 @@
+"""Postgres under deadlines: reads that answer or fail soon, and short transactions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from runtime.postgres import Connection, Pool
+
+ACQUIRE_DEADLINE_S: Final = 1.0
+"""Also bounds how long asyncpg waits for a server that does not confirm the end of a cancelled statement."""
+
+READ_DEADLINE_S: Final = 2.0
+TRANSACTION_DEADLINE_S: Final = 10.0
+
+
+async def read_rows(pool: Pool, query: str, *values: object) -> Sequence[Any]:
+    """The rows of one statement. Raises within 4 s when the database is away or does not answer."""
+    async with pool.acquire(timeout=ACQUIRE_DEADLINE_S) as connection:
+        rows: Sequence[Any] = await connection.fetch(query, *values, timeout=READ_DEADLINE_S)
+        return rows
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """Commits on exit, rolls back on any error. Raises `TimeoutError` after the deadline."""
+    async with (
+        asyncio.timeout(TRANSACTION_DEADLINE_S),
+        pool.acquire(timeout=ACQUIRE_DEADLINE_S) as connection,
+        connection.transaction(),
+    ):
+        yield connection

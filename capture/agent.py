@@ -1,0 +1,158 @@
+"""The capture role's shell: from the four plan topics into the worker, and its events back to Kafka."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from capture.attempt import Studio
+from capture.engine import Engine, open_engine
+from capture.session import SessionStore
+from capture.settings import CaptureSettings
+from capture.storage import PictureFolder, picture_key
+from capture.worker import CaptureWorker, WorkerLimits, WorkerParts
+from runtime.backlog import CAPTURE_GROUP
+from runtime.encryption import KeyRing, parse_keys
+from runtime.errors import InvalidError, TransientError
+from runtime.postgres import Pool, open_pool, ping
+from runtime.process import ProcessContext, guarded
+from runtime.publisher import Message, Publisher, open_publisher
+from runtime.streams.intake import Intake, IntakeClosed
+from runtime.streams.record import StreamRecord
+from runtime.streams.service import StreamSettings, Subscription, run_app
+from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler
+from schemas.codec import RecordDecodeError, decode, encode
+from schemas.headers import CAPTURE_EVENT_TYPE, CloudEvent, event_headers
+from schemas.plans import Plan
+from schemas.records import CaptureEvent, CaptureRequest
+from schemas.topics import CAPTURE_EVENTS, CAPTURES
+
+ADMIT_BATCH: Final = 100
+STREAM_STOP_S: Final = 3.5
+"""What is kept of the drain deadline for leaving the group and ending the browser."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedRequest:
+    """Acknowledges a request's record when its end is durable."""
+
+    intake: Intake
+    record: StreamRecord
+
+    def done(self) -> None:
+        self.intake.finish(self.record)
+
+
+@asynccontextmanager
+async def serve_capture(settings: CaptureSettings, context: ProcessContext) -> AsyncIterator[None]:
+    """On exit: admit nothing more, finish what the slots hold within the drain deadline, leave the rest."""
+    async with (
+        open_pool(settings.postgres, "capture") as pool,
+        open_publisher(settings.kafka, "alerts-capture") as publisher,
+        open_engine(settings, context.clock) as engine,
+    ):
+        context.readiness.add("postgres", lambda: ping(pool))
+        context.readiness.add("browser", partial(_check_browser, engine))
+        studio = _studio(settings, pool, engine, context)
+        parts = WorkerParts(
+            studio, partial(publish_event, publisher), context.clock, context.metrics, random.random
+        )
+        capture = settings.capture
+        worker = CaptureWorker(parts, WorkerLimits(capture.slots, capture.tries, capture.queue_capacity))
+        async with _working(worker, context), _admitting(worker, publisher, settings, context):
+            yield
+
+
+async def publish_event(publisher: Publisher, event: CaptureEvent) -> None:
+    """Returns when the event is durable."""
+    envelope = CloudEvent(
+        id=f"{event.signal_ids[0]}/{event.request_no}/{event.kind}",
+        type=CAPTURE_EVENT_TYPE,
+        source="capture",
+        time=event.occurred_at,
+    )
+    key = str(event.user_id).encode()
+    await publisher.publish([Message(CAPTURE_EVENTS.name, key, encode(event), event_headers(envelope))])
+
+
+async def admit(intake: Intake, worker: CaptureWorker, settler: Settler) -> None:
+    """Hand every record of one plan over to the worker, until the intake is closed.
+
+    The worker's capacity is the bound: while it is full nothing more is read.
+    """
+    try:
+        while True:
+            for record in await intake.take(ADMIT_BATCH):
+                await _submit(record, intake, worker, settler)
+    except (IntakeClosed, LeaveUnfinished):
+        return
+
+
+async def _submit(record: StreamRecord, intake: Intake, worker: CaptureWorker, settler: Settler) -> None:
+    try:
+        request = decode(record.value, CaptureRequest)
+    except RecordDecodeError as error:
+        await settler.bury(record, InvalidError("bad_record", str(error)))
+        intake.finish(record)
+        return
+    await worker.submit(request, AdmittedRequest(intake, record))
+
+
+@asynccontextmanager
+async def _working(worker: CaptureWorker, context: ProcessContext) -> AsyncIterator[None]:
+    running = asyncio.create_task(guarded(worker.run(), context), name="capture-worker")
+    try:
+        yield
+    finally:
+        await running
+
+
+@asynccontextmanager
+async def _admitting(
+    worker: CaptureWorker, publisher: Publisher, settings: CaptureSettings, context: ProcessContext
+) -> AsyncIterator[None]:
+    stopping = asyncio.Event()
+    intakes = {plan: Intake(settings.capture.queue_capacity, context.clock) for plan in Plan}
+    subscriptions = [
+        Subscription(f"capture-{plan}", (CAPTURES[plan].name,), intake) for plan, intake in intakes.items()
+    ]
+    async with run_app(StreamSettings(CAPTURE_GROUP, settings.kafka), subscriptions, context):
+        settle = SettleContext("capture", publisher, context.clock, context.metrics, stopping)
+        settler = Settler(_nothing, settle)
+        tasks = [
+            asyncio.create_task(guarded(admit(intake, worker, settler), context), name=f"admit-{plan}")
+            for plan, intake in intakes.items()
+        ]
+        try:
+            yield
+        finally:
+            stopping.set()
+            for intake in intakes.values():
+                await intake.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await worker.drain(max(0.5, settings.operations.drain_deadline_s - STREAM_STOP_S))
+
+
+async def _nothing(_records: object) -> None:
+    """Requests are settled by the worker, one by one; the settler only buries."""
+
+
+async def _check_browser(engine: Engine) -> None:
+    if not await engine.healthy():
+        raise TransientError("the browser does not answer")
+
+
+def _studio(settings: CaptureSettings, pool: Pool, engine: Engine, context: ProcessContext) -> Studio:
+    keyring = KeyRing(parse_keys(settings.encryption.keys))
+    return Studio(
+        renderer=engine,
+        sessions=SessionStore(pool, keyring),
+        store=PictureFolder(settings.storage.directory),
+        key_of=partial(picture_key, settings.storage.key_secret),
+        clock=context.clock,
+    )

@@ -1,0 +1,174 @@
+"""The ingress while its broker is frozen, dead or not yet there: 503 in time, and one id for a resend."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from schemas.topics import WEBHOOKS_RAW
+from tests.support.http import Answer, post
+from tests.support.ingress import RunningIngress, running_ingress
+from tests.support.outage import FrailBroker, frail_broker
+from tests.support.skew import AheadClock
+from tests.support.tenants import Customer, create_local_topics, new_customer, publish_tenants
+from tests.support.topiclog import open_topic_log
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ACK_DEADLINE_S = 0.7
+RESEND_S = 5
+
+
+@dataclass(frozen=True)
+class Site:
+    broker: FrailBroker
+    ingress: RunningIngress
+    clock: AheadClock
+
+    @property
+    def port(self) -> int:
+        return self.ingress.port
+
+    async def resend(self, customer: Customer, body: bytes) -> Answer:
+        """What the sender does 5 s after a 5xx."""
+        self.clock.skip(RESEND_S)
+        return await post(self.port, customer.path, body)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[FrailBroker]:
+    with frail_broker() as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(broker: FrailBroker) -> AsyncIterator[Site]:
+    await create_local_topics(broker.bootstrap)
+    async with serving(broker) as site:
+        await site.ingress.until_ready()
+        yield site
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def customer(site: Site) -> Customer:
+    """A tenant whose first alert has been accepted."""
+    customer = new_customer()
+    await publish_tenants(site.broker.bootstrap, customer)
+    assert (await post(site.port, customer.path, b"before")).status == 200
+    return customer
+
+
+@asynccontextmanager
+async def serving(broker: FrailBroker, **settings: object) -> AsyncIterator[Site]:
+    clock = AheadClock()
+    settings = {"ack_deadline_s": ACK_DEADLINE_S, **settings}
+    async with running_ingress(broker.bootstrap, clock, **settings) as ingress:
+        yield Site(broker, ingress, clock)
+
+
+async def test_an_alert_of_an_outage_and_its_resends_are_one_signal(site: Site, customer: Customer) -> None:
+    """503 while nothing is acked; whatever the producer wrote in the end has the id the sender is told."""
+    with site.broker.frozen():
+        assert_come_again(await post(site.port, customer.path, b"outage"))
+        assert_come_again(await site.resend(customer, b"outage"))
+    answer = await site.resend(customer, b"outage")
+    assert answer.status == 200
+    assert await ids_on_topic(site, customer, b"outage") == {answer.json["signal_id"]}
+
+
+async def test_an_equal_alert_sent_sooner_is_a_signal_of_its_own(site: Site, customer: Customer) -> None:
+    """Two equal alerts that both met the outage, and both resends, are two signals."""
+    with site.broker.frozen():
+        for answer in await asyncio.gather(*(post(site.port, customer.path, b"twice") for _ in range(2))):
+            assert_come_again(answer)
+    answers = [await site.resend(customer, b"twice"), await post(site.port, customer.path, b"twice")]
+    told = {answer.json["signal_id"] for answer in answers}
+    assert len(told) == 2
+    assert await ids_on_topic(site, customer, b"twice") == told
+
+
+async def test_the_default_deadline_answers_before_the_sender_leaves(
+    broker: FrailBroker, customer: Customer
+) -> None:
+    """With the settings of production the 503 comes while the sender, who waits 3 s, still listens."""
+    async with serving(broker, ack_deadline_s=1.5) as site:
+        await site.ingress.until_ready()
+        await site.ingress.until_current()
+        with broker.frozen():
+            async with asyncio.timeout(2.9):
+                assert_come_again(await post(site.port, customer.path, b"patience"))
+
+
+async def test_no_token_is_unknown_while_nobody_can_say_so(site: Site, customer: Customer) -> None:
+    """In an outage any token may be one that was just made: 503, and 200 or 404 once the broker is back."""
+    newcomer, nobody = new_customer(), new_customer()
+    with site.broker.frozen():
+        publishing = asyncio.create_task(publish_tenants(site.broker.bootstrap, newcomer))
+        for path in (newcomer.path, nobody.path, "/webhook/u/short"):
+            assert_come_again(await post(site.port, path))
+    await publishing
+    await site.ingress.until_ready()
+    assert (await post(site.port, newcomer.path)).status == 200
+    assert (await post(site.port, nobody.path)).status == 404
+    assert (await post(site.port, customer.path)).status == 200
+
+
+async def test_more_than_may_wait_is_refused_at_once(broker: FrailBroker, customer: Customer) -> None:
+    """While one alert waits for its ack, another that does not fit beside it is answered before it."""
+    async with serving(broker, ack_deadline_s=1.5, max_pending_bytes=10) as site:
+        await site.ingress.until_ready()
+        await site.ingress.until_current()
+        assert (await post(site.port, customer.path, b"room")).status == 200
+        with broker.frozen():
+            waiting = asyncio.create_task(post(site.port, customer.path, b"12345678"))
+            await until_pending(site, 1)
+            assert_come_again(await post(site.port, customer.path, b"123"))
+            assert not waiting.done()
+            assert_come_again(await waiting)
+        await until_pending(site, 0)
+        assert (await post(site.port, customer.path, b"1234567890")).status == 200
+
+
+async def test_a_killed_broker_comes_back_without_a_restart_of_ours(site: Site, customer: Customer) -> None:
+    """Also an ingress started in the meantime answers 503, never refuses a connection, and recovers."""
+    site.broker.kill()
+    async with serving(site.broker) as late:
+        for port in (site.port, late.port):
+            assert_come_again(await post(port, customer.path, b"killed"))
+        assert (await post(late.port, "/health")).status == 404
+        assert set(await late.ingress.context.readiness.problems()) == {"directory", "producer"}
+        site.broker.start()
+        for one in (site, late):
+            await one.ingress.until_ready()
+        answer = await site.resend(customer, b"killed")
+        assert (answer.status, (await post(late.port, customer.path, b"late")).status) == (200, 200)
+        assert await ids_on_topic(site, customer, b"killed") == {answer.json["signal_id"]}
+        assert await ids_on_topic(site, customer, b"before") != set()
+    assert not site.ingress.context.failed.done()
+
+
+def assert_come_again(answer: Answer) -> None:
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json == {"success": False, "error": "unavailable"}
+
+
+async def ids_on_topic(site: Site, customer: Customer, body: bytes) -> set[str]:
+    async with open_topic_log(site.broker.bootstrap, WEBHOOKS_RAW.name) as log:
+        return {signal_id_of(record) for record in await log.of(customer.key) if record.value == body}
+
+
+def signal_id_of(record: Any) -> str:
+    signal_id: bytes = dict(record.headers)["signal_id"]
+    return signal_id.decode()
+
+
+async def until_pending(site: Site, count: int) -> None:
+    registry = site.ingress.context.metrics.registry
+    async with asyncio.timeout(20):
+        # a gauge tells nobody that it moved
+        while registry.get_sample_value("alerts_webhook_pending") != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -1,0 +1,182 @@
+"""The capture scheduler against a simple model of what it promises."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from capture.scheduler import BELOW_PREMIUM_EVERY, Job, JobKey, Scheduler
+from runtime.clock import utc_now
+from runtime.ids import lowest_id_at
+from schemas.plans import Plan
+from schemas.records import CaptureRequest
+from tests.support.clock import FakeClock
+
+USERS = [lowest_id_at(number) for number in range(1, 5)]
+Ticket = int
+
+
+@dataclass(eq=False)
+class Group:
+    """The model of a job: who waits for it, since when, and until when it is put off."""
+
+    key: JobKey
+    order: int
+    tickets: dict[Ticket, float] = field(default_factory=dict)
+    fresh: bool = True
+    put_off_until_s: float = 0.0
+
+
+class Scheduling(RuleBasedStateMachine):
+    """Admits, grants, ends, retries and lets time pass in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.waiting: list[Group] = []
+        self.running: dict[int, tuple[Group, Job[Ticket]]] = {}
+        self.ended: set[Ticket] = set()
+        self.tickets = 0
+        self.grants = 0
+
+    @initialize(slots=st.integers(1, 3))
+    def start(self, slots: int) -> None:
+        self.slots = slots
+        self.scheduler: Scheduler[Ticket] = Scheduler(slots, self.clock)
+
+    @rule(
+        plan=st.sampled_from(Plan),
+        user=st.sampled_from(USERS),
+        ticker=st.sampled_from(["A", "B"]),
+        within_s=st.sampled_from([5, 60, 900]),
+    )
+    def admit(self, plan: Plan, user: object, ticker: str, within_s: int) -> None:
+        self.tickets += 1
+        now = utc_now(self.clock)
+        request = CaptureRequest(
+            signal_id=lowest_id_at(1000 + self.tickets),
+            user_id=user,
+            plan=plan,
+            request_no=1,
+            received_at=now,
+            capture_by=now + timedelta(seconds=within_s),
+            chart_id="abcd1234",
+            ticker=ticker,
+            interval=None,
+        )
+        self.scheduler.admit(request, self.tickets)
+        key = JobKey(plan, request.user_id, "abcd1234", ticker, None, 1)
+        group = next((group for group in self.waiting if group.key == key and group.fresh), None)
+        if group is None:
+            group = Group(key, self.tickets)
+            self.waiting.append(group)
+        group.tickets[self.tickets] = self.clock.monotonic_s() + within_s
+
+    @rule()
+    def grant(self) -> None:
+        self._expire()
+        candidates = self._grantable() if len(self.running) < self.slots else []
+        job = self.scheduler.next()
+        if job is None:
+            assert candidates == [], "idle while work waits"
+            return
+        assert len(self.running) < self.slots, "more than the slots"
+        group = self._group_of(job)
+        assert group in candidates
+        self._check_order(group, candidates)
+        self.grants += 1
+        self.waiting.remove(group)
+        self.running[group.order] = (group, job)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        group, job = self._take_running(data)
+        self.scheduler.finish(job)
+        self.ended |= group.tickets.keys()
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), delay_s=st.sampled_from([0, 2, 8]))
+    def retry(self, data: st.DataObject, delay_s: int) -> None:
+        group, job = self._take_running(data)
+        self.scheduler.retry(job, delay_s)
+        group.fresh = False
+        group.put_off_until_s = self.clock.monotonic_s() + delay_s
+        self.waiting.append(group)
+
+    @rule(seconds=st.sampled_from([1, 3, 30, 1000]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.clock.move(seconds)
+
+    @rule()
+    def wait_as_told(self) -> None:
+        """After the wait that the scheduler names, or at once, something has changed or nothing waits."""
+        wait_s = self.scheduler.wake_in_s()
+        if wait_s is None:
+            assert self.waiting == []
+        else:
+            self.clock.move(wait_s)
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        groups = [*self.waiting, *(group for group, _job in self.running.values())]
+        open_tickets = [ticket for group in groups for ticket in group.tickets]
+        assert sorted([*open_tickets, *self.ended]) == list(range(1, self.tickets + 1))
+
+    @invariant()
+    def counts_agree(self) -> None:
+        if not self.tickets:
+            return
+        expected = dict.fromkeys(Plan, 0)
+        for group in self.waiting:
+            expected[group.key.plan] += len(group.tickets)
+        assert self.scheduler.waiting_by_plan() == expected
+
+    def _expire(self) -> None:
+        now_s = self.clock.monotonic_s()
+        late = set()
+        for group in self.waiting:
+            expired = {ticket for ticket, until_s in group.tickets.items() if until_s <= now_s}
+            late |= expired
+            group.tickets = {
+                ticket: until for ticket, until in group.tickets.items() if ticket not in expired
+            }
+        self.waiting = [group for group in self.waiting if group.tickets]
+        assert sorted(waiting.ticket for waiting in self.scheduler.expire()) == sorted(late)
+        self.ended |= late
+
+    def _grantable(self) -> list[Group]:
+        busy = {group.key.user_id for group, _job in self.running.values()}
+        now_s = self.clock.monotonic_s()
+        return [
+            group
+            for group in self.waiting
+            if group.key.user_id not in busy and group.put_off_until_s <= now_s
+        ]
+
+    def _group_of(self, job: Job[Ticket]) -> Group:
+        tickets = {waiting.ticket for waiting in job.waiting}
+        return next(group for group in self.waiting if group.tickets.keys() == tickets)
+
+    def _check_order(self, granted: Group, candidates: list[Group]) -> None:
+        below = [group for group in candidates if group.key.plan is not Plan.PREMIUM]
+        plans = list(Plan)
+        if (self.grants + 1) % BELOW_PREMIUM_EVERY == 0 and below:
+            assert granted is min(below, key=lambda group: group.order), "not the oldest below premium"
+        else:
+            highest = min(plans.index(group.key.plan) for group in candidates)
+            assert plans.index(granted.key.plan) == highest, "a lower plan before a higher one"
+        own = [group for group in candidates if group.key[:2] == granted.key[:2]]
+        assert granted is min(own, key=lambda group: group.order), "not first come, first served"
+
+    def _take_running(self, data: st.DataObject) -> tuple[Group, Job[Ticket]]:
+        number = data.draw(st.sampled_from(sorted(self.running)))
+        return self.running.pop(number)
+
+
+class TestScheduling(Scheduling.TestCase):
+    """Runs the machine above."""
+
+    settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

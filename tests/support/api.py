@@ -1,0 +1,132 @@
+"""The API on a real port, and signals for it to show."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from api.app import create_app
+from api.cursor import CursorSeal
+from api.dependencies import ApiDependencies, PictureSource
+from api.keys import ApiKeys
+from api.links import PictureLinks
+from api.pictures import FilesystemPictures
+from runtime.backlog import PipelineHealth
+from runtime.clock import SystemClock
+from runtime.ids import SignalIds, received_at_of
+from runtime.metrics import Metrics, create_metrics
+from runtime.postgres import Pool, open_pool
+from runtime.settings import PostgresSettings
+from schemas.headers import WebhookMetadata
+from schemas.plans import Plan
+from schemas.records import Direction, ExactDecimal, ParseStatus, Signal, Source, SourceFormat, Warning_
+from sinks.store import SignalStore
+from tests.support.clock import FakeClock
+
+LINK_SECRET: Final = SecretStr("link-secret-of-the-tests")
+ORIGIN: Final = "https://pictures.test"
+LINK_LIFETIME_S: Final = 900
+
+_IDS: Final = SignalIds(SystemClock())
+
+Client = TestClient[Any, Any]
+
+
+@dataclass
+class PipelineGauge:
+    """A pipeline health that a test sets."""
+
+    value: PipelineHealth = field(default_factory=lambda: PipelineHealth(0, 0, known=True))
+
+    def __call__(self) -> PipelineHealth:
+        return self.value
+
+
+@dataclass(frozen=True)
+class ReadSide:
+    """An API that runs, with what a test moves or looks at."""
+
+    client: Client
+    clock: FakeClock
+    pipeline: PipelineGauge
+    metrics: Metrics
+
+    async def get(self, path: str, key: str | None = None, **options: Any) -> tuple[int, Any]:
+        """Status and JSON of the answer."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with self.client.get(path, headers=headers, **options) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+
+def picture_links(clock: FakeClock) -> PictureLinks:
+    return PictureLinks(LINK_SECRET, ORIGIN, LINK_LIFETIME_S, clock)
+
+
+@asynccontextmanager
+async def serve_read_side(pool: Pool, pictures: PictureSource | Path) -> AsyncIterator[ReadSide]:
+    """Pictures come from a source, or from the files of a folder."""
+    clock, metrics, pipeline = FakeClock(), create_metrics(), PipelineGauge()
+    dependencies = ApiDependencies(
+        pool=pool,
+        keys=ApiKeys(pool, clock),
+        cursors=CursorSeal(LINK_SECRET),
+        links=picture_links(clock),
+        pictures=FilesystemPictures(pictures) if isinstance(pictures, Path) else pictures,
+        pipeline_health=pipeline,
+        clock=clock,
+        metrics=metrics,
+    )
+    async with TestClient(TestServer(create_app(dependencies))) as client:
+        yield ReadSide(client, clock, pipeline, metrics)
+
+
+@asynccontextmanager
+async def pool_of(url: str) -> AsyncIterator[Pool]:
+    async with open_pool(PostgresSettings.model_validate({"url": url}), "test") as pool:
+        yield pool
+
+
+def new_signal(user_id: UUID, signal_id: UUID | None = None, **changes: Any) -> Signal:
+    """A signal with something in every field, received when its id was minted: now, unless one is given."""
+    signal_id = signal_id or _IDS.mint()
+    values: dict[str, Any] = {
+        "signal_id": signal_id,
+        "user_id": user_id,
+        "plan": Plan.PREMIUM,
+        "received_at": received_at_of(signal_id),
+        "indicator": "ADX DEF",
+        "signal_type": "Cruce",
+        "direction": Direction.LONG,
+        "ticker": "BINANCE:BTCUSDT",
+        "exchange": "BINANCE",
+        "symbol": "BTCUSDT",
+        "delayed": False,
+        "price": ExactDecimal("67890.50"),
+        "interval": "15",
+        "bar_time": received_at_of(signal_id).replace(microsecond=0),
+        "triggered_at": received_at_of(signal_id).replace(microsecond=250),
+        "chart_id": "Ab3dE9xZ",
+        "fields": {"RSI": "31.5", "TP": None},
+        "message": "línea 🟢\n{}",
+        "parse_status": ParseStatus.PARSED,
+        "warnings": [Warning_.NAIVE_TIME],
+        "source": Source(format=SourceFormat.JSON, indicator_file="adx.toml", parse_revision=3),
+        **changes,
+    }
+    return Signal(**values)
+
+
+async def store(pool: Pool, *signals: Signal) -> None:
+    """Put signals where the sink puts them."""
+    await SignalStore(pool).insert([(signal, _metadata(signal)) for signal in signals])
+
+
+def _metadata(signal: Signal) -> WebhookMetadata:
+    return WebhookMetadata(
+        signal.signal_id, signal.received_at, "127.0.0.1", "agent", "text/plain", "", 1, 10
+    )

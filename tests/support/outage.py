@@ -1,0 +1,63 @@
+"""A broker that a test freezes, kills and brings back."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from deploy.local.child import kill_group
+from deploy.local.kafka import KafkaNode
+from deploy.local.ports import Ports
+from tests.support.stack import LIBRARIES, free_port, run_apart, running, temporary_folder
+
+
+class FrailBroker:
+    """One node whose folder and port stay the same from one life to the next."""
+
+    def __init__(self, node: KafkaNode, lives: ExitStack) -> None:
+        self._node = node
+        self._lives = lives
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return self._node.bootstrap
+
+    def start(self) -> None:
+        """Blocks until the broker answers. For the main thread: the broker ends with the thread that started it."""
+        self._process = self._lives.enter_context(running(self._node.program(), self._node.check))
+
+    def kill(self) -> None:
+        """SIGKILL: its data is what it was at this moment."""
+        if self._process is not None:
+            kill_group(self._process)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block connections stay open and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise AssertionError("not started")
+        os.kill(self._process.pid, number)
+
+
+@contextmanager
+def frail_broker() -> Iterator[FrailBroker]:
+    """A running broker without topics; gone at the end."""
+    ports = Ports()
+    try:
+        with temporary_folder("kafka") as folder, ExitStack() as lives:
+            node = KafkaNode(folder / "node", LIBRARIES, free_port(ports), free_port(ports), folder / "log")
+            run_apart(node.prepare())
+            broker = FrailBroker(node, lives)
+            broker.start()
+            yield broker
+    finally:
+        ports.close()

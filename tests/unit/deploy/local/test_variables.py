@@ -1,0 +1,72 @@
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from deploy.local.addresses import Addresses
+from deploy.local.keychain import Keychain
+from deploy.local.layout import Layout
+from deploy.local.settings import LocalSettings
+from deploy.local.stack import StackPlan
+from runtime.encryption import parse_keys
+
+PORTS = {"ingest_port": 1, "api_port": 2, "chart_site_port": 3, "kafka_port": 4, "sink_operations_port": 5}
+ADDRESSES = Addresses("127.0.0.1", "127.0.0.1", PORTS)
+
+
+def plan(**values: str) -> StackPlan:
+    settings = LocalSettings.model_validate(
+        {name.lower(): value for name, value in values.items() if name.lower() in LocalSettings.model_fields}
+    )
+    return StackPlan(Layout(Path("/clone")), values, settings, ADDRESSES, Keychain(), ("alerts",))
+
+
+def test_roles_are_tied_to_the_parts_of_this_run() -> None:
+    """Every address is the one that was chosen."""
+    variables = plan().variables("postgresql://local")
+    assert variables["KAFKA_BOOTSTRAP"] == "127.0.0.1:4"
+    assert variables["KAFKA_TOPIC_PROFILE"] == "local"
+    assert variables["KAFKA_REPLICATION"] == "1"
+    assert variables["DATABASE_URL"] == "postgresql://local"
+    assert variables["CHART_ORIGIN"] == "http://127.0.0.1:3"
+    assert variables["STORAGE_DIRECTORY"] == "/clone/.local/pictures"
+    assert parse_keys(SecretStr(variables["ENCRYPTION_KEYS"]))
+
+
+def test_a_persons_choices_stand() -> None:
+    """Except for the ports: those were chosen with their help already."""
+    variables = plan(STORAGE_DIRECTORY="/mnt/pictures", API_PORT="0").variables("postgresql://local")
+    assert variables["STORAGE_DIRECTORY"] == "/mnt/pictures"
+    assert variables["API_PORT"] == "2"
+
+
+def test_an_empty_choice_is_none() -> None:
+    """An empty variable counts as unset everywhere."""
+    assert plan(STORAGE_DIRECTORY="").variables("x")["STORAGE_DIRECTORY"] == "/clone/.local/pictures"
+
+
+def test_real_brokers_keep_their_security_and_replication() -> None:
+    """Nothing local is imposed on them, and other commands find them as well."""
+    real = plan(KAFKA_BOOTSTRAP="broker:9092", KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_PASSWORD="p")
+    variables = real.variables("x")
+    assert variables["KAFKA_BOOTSTRAP"] == "broker:9092"
+    assert variables["KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    assert variables["KAFKA_SASL_PASSWORD"] == "p"
+    assert "KAFKA_REPLICATION" not in variables
+
+
+def test_a_role_gets_its_own_operations_port_and_no_file() -> None:
+    """No secret is an argument; the file of the running stack is not read by its own roles."""
+    role = plan(HOME="/home/x").role("sink", {"API_LINK_SECRET": "secret"})
+    program = role.program()
+    assert program.arguments == ("alerts", "sink")
+    assert program.environment["OPERATIONS_PORT"] == "5"
+    assert program.environment["ALERTS_ENV_FILE"] == ""
+    assert program.environment["HOME"] == "/home/x"
+    assert role.url == "http://127.0.0.1:5/ready"
+
+
+def test_the_chart_site_gets_no_secret_of_others() -> None:
+    """It needs its own only."""
+    environment = plan().chart_site().program().environment
+    assert "CHART_SITE_SECRET" in environment
+    assert not {"DATABASE_URL", "ENCRYPTION_KEYS", "API_LINK_SECRET"} & set(environment)

@@ -1,0 +1,89 @@
+"""The settings that keep records safe, and the library versions they were proven with."""
+
+import hashlib
+import inspect
+from importlib import metadata
+from typing import Any
+
+import pytest
+from faust.app.base import App
+from faust.transport.consumer import Consumer
+
+from runtime.settings import KafkaSettings, load_section
+from runtime.streams.app import create_app
+
+PLAIN = {"KAFKA_BOOTSTRAP": "one:9092,two:9093"}
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [("faust-streaming", "0.15.3"), ("mode-streaming", "0.7.1"), ("aiokafka", "0.14.0")],
+)
+def test_the_harness_was_proven_with_these_versions(package: str, version: str) -> None:
+    """After an upgrade, read what changed in acks and commits and run the fault tests before moving the pin."""
+    assert metadata.version(package) == version
+
+
+@pytest.mark.parametrize(
+    ("method", "digest"),
+    [
+        # runtime.streams.transport overrides or relies on exactly these bodies
+        (Consumer._new_offset, "1d2c7ea89a7ad4f1"),
+        (Consumer.ack, "5fcf41cf45153475"),
+        (App._new_transport, "42db531312dd776f"),
+        (App._new_producer_transport, "eb3b4aa6a8961275"),
+        (App._create_directories, "a9f571c3b04abec3"),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_the_private_methods_we_replace_are_unchanged(method: Any, digest: str) -> None:
+    """A new body may make our override wrong in silence."""
+    assert hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:16] == digest
+
+
+def test_the_settings_that_keep_records_safe() -> None:
+    """Each of these was found by an experiment to lose or stall records when it is otherwise."""
+    conf = create_app("group", load_section(KafkaSettings, PLAIN)).conf
+    assert conf.id == "group"
+    assert [str(url) for url in conf.broker] == ["kafka://one:9092", "kafka://two:9093"]
+    assert not conf.stream_wait_empty
+    assert conf.broker_max_poll_interval >= 1e6
+    assert conf.table_standby_replicas >= 1
+    assert conf.stream_buffer_maxsize >= 4096
+    assert conf.broker_session_timeout <= conf.broker_request_timeout
+    assert conf.consumer_auto_offset_reset == "earliest"
+    assert conf.processing_guarantee.value == "at_least_once"
+    assert not conf.topic_allow_declare
+    assert conf.topic_disable_leader
+    assert not conf.web_enabled
+    assert not conf.stream_publish_on_commit
+
+
+def test_every_app_is_new() -> None:
+    """A restarted role in the same process must not meet the state of the one before."""
+    settings = load_section(KafkaSettings, PLAIN)
+    assert create_app("group", settings) is not create_app("group", settings)
+
+
+def test_credentials_reach_the_library() -> None:
+    """User, password and mechanism as set, under the protocol asked for."""
+    values = {
+        **PLAIN,
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_USERNAME": "alerts",
+        "KAFKA_SASL_PASSWORD": "s3cr3t",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+    }
+    credentials = create_app("group", load_section(KafkaSettings, values)).conf.broker_credentials
+    assert (credentials.username, credentials.password) == ("alerts", "s3cr3t")
+    assert credentials.mechanism.value == "SCRAM-SHA-256"
+    assert credentials.protocol.value == "SASL_PLAINTEXT"
+    assert "s3cr3t" not in repr(credentials)
+
+
+def test_tls_without_a_password_is_tls() -> None:
+    """The connection is encrypted and the broker's certificate checked."""
+    app = create_app("group", load_section(KafkaSettings, {**PLAIN, "KAFKA_SECURITY_PROTOCOL": "SSL"}))
+    assert app.conf.broker_credentials.protocol.value == "SSL"
+    assert app.conf.broker_credentials.context.check_hostname
+    assert create_app("group", load_section(KafkaSettings, PLAIN)).conf.broker_credentials is None
