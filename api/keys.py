@@ -79,7 +79,7 @@ class ApiKeys:
 
     async def create_api_key(self, new: NewApiKey) -> SecretStr:
         """Create the key, or give a known one this scope and label and end its revocation."""
-        key = new.key or new_api_key(self._random_text)
+        key = new_api_key(self._random_text) if new.key is None else new.key
         hashed = key_hash(key.get_secret_value())
         if hashed is None:
             raise InvalidError("invalid_key", "tvk_ and 27 or more characters of the URL-safe alphabet")

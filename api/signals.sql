@@ -5,8 +5,10 @@ SELECT id, user_id, plan, "timestamp", indicator, signal_type, direction, ticker
        screenshot_status, screenshot_reason, screenshot_warning, created_at,
        (SELECT screenshot_key FROM signal_screenshots WHERE signal_id = signals.id) AS screenshot_key
 FROM signals
-WHERE user_id = $1 AND id < $2 AND disposition = 'stored'
-ORDER BY id DESC
+-- BETWEEN, not =: with = the planner may take the primary key for a user with many rows, and walk past all rows of
+-- others until it meets one of this user
+WHERE user_id BETWEEN $1 AND $1 AND id < $2 AND disposition = 'stored'
+ORDER BY user_id, id DESC
 LIMIT $3
 
 -- name: signal_by_id

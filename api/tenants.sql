@@ -50,7 +50,7 @@ SET previous_token_hash = CASE WHEN $4::timestamptz IS NOT NULL THEN webhook_tok
     previous_token_until = $4,
     webhook_token_hash = $2,
     webhook_token = $3
-WHERE id = $1 AND ($4 IS NULL OR previous_token_until IS NULL OR previous_token_until <= $5)
+WHERE id = $1 AND ($4::timestamptz IS NULL OR previous_token_until IS NULL OR previous_token_until <= $5)
 
 -- name: set_session
 UPDATE user_config

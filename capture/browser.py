@@ -18,7 +18,7 @@ from runtime.logging import get_logger
 
 START_DEADLINE_S: Final = 15.0
 HEALTH_DEADLINE_S: Final = 2.0
-_WATCH_INTERVAL_S: Final = 1.0
+WATCH_INTERVAL_S: Final = 1.0
 _MISSES_MAX: Final = 2
 _STDERR_CHUNKS: Final = 32
 
@@ -118,7 +118,7 @@ class LiveBrowser:
     async def _watch_over(self) -> None:
         misses = 0
         try:
-            while misses < _MISSES_MAX and not await self._closed_within(_WATCH_INTERVAL_S):
+            while misses < _MISSES_MAX and not await self._closed_within(WATCH_INTERVAL_S):
                 misses = 0 if await self.healthy() else misses + 1
             log.info("browser_ended", captures=self.captures, stuck=misses >= _MISSES_MAX)
         finally:

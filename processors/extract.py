@@ -14,9 +14,9 @@ _LINE_BREAKS: Final = re.compile("[\r\n\v\f\x85\u2028\u2029]\\s*+")
 _PAIR_BREAKS: Final = re.compile(r"\s*+;[;\s]*+")
 
 _KEYCAP: Final = r"[0-9#*]\ufe0f?\u20e3"
-# before a label: emojis, spaces, bullets; not quotes, brackets, signs and currency signs
+# before a label: emojis, spaces, bullets; not quotes, brackets and currency signs
 _LABELLED: Final = re.compile(
-    rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝+-]++|{_KEYCAP})*+([^:=：＝]{{1,64}}+)([:=：＝])(?!//)(.*)",
+    rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝]++|{_KEYCAP})*+([^:=：＝]{{1,64}}+)([:=：＝])(?!//)(.*)",
     re.DOTALL,
 )
 _EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s\u200b-\u200f]++|{_KEYCAP})++")
@@ -97,7 +97,7 @@ def _split_label(line: str, vocabulary: Vocabulary) -> Pair | None:
         feed = vocabulary.feed_of(label)
         if feed is not None:
             return Pair(label, separator, value, feed)
-        if _is_label(label, value) and not is_inside_ticker(line, found.start(2), vocabulary):
+        if _is_label(label, found[3]) and not is_inside_ticker(line, found.start(2), vocabulary):
             return _emoji_ticker(line, vocabulary) or Pair(label, separator, value, None)
     return _split_emoji(line, vocabulary)
 

@@ -93,9 +93,10 @@ def _read_keys(alert: dict[str, JsonValue], vocabulary: Vocabulary) -> Reading:
         reading.warnings.add(Warning_.TRUNCATED_FIELDS)
     secrets = _secrets_of(alert)
     for key, value in islice(alert.items(), MAX_LABELLED):
-        feed = vocabulary.feed_of(key)
+        name = trimmed(for_matching(key))
+        feed = vocabulary.feed_of(name)
         if feed is None:
-            _place_other(key, value, secrets, reading)
+            _place_other(name, value, secrets, reading)
         elif feed.field is not Field.MESSAGE and not isinstance(value, bool):
             text = trimmed(for_matching(compact(value, MAX_WRITTEN) or ""))
             reading.feed(feed, text)
@@ -110,7 +111,7 @@ def _place_other(key: str, value: JsonValue, secrets: list[str], reading: Readin
     if text is not None:
         text = trimmed(for_matching(mask_values(mask_named(text), secrets)))
         reading.searchable.append(text)
-    reading.others.setdefault(trimmed(for_matching(key)), text)
+    reading.others.setdefault(key, text)
 
 
 def _message_of(alert: dict[str, JsonValue], vocabulary: Vocabulary) -> str | None:

@@ -42,19 +42,21 @@ class ProcessorStage:
     clock: Clock
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
-        messages = [message for record in records if (message := self._message(record))]
+        outcomes = [self._outcome(record) for record in records]
+        messages = [message for _label, message in outcomes if message]
         if messages:
             await self.publisher.publish(messages)
+        for label, _message in outcomes:
+            self.metrics.signals_parsed.labels(label).inc()
 
-    def _message(self, record: StreamRecord) -> Message | None:
+    def _outcome(self, record: StreamRecord) -> tuple[str, Message | None]:
+        """What is counted and what is published of a record."""
         metadata = _metadata(record)
         tenant = self._tenant(record, metadata)
         if tenant.deleted:
-            self.metrics.signals_parsed.labels("tenant_deleted").inc()
-            return None
+            return "tenant_deleted", None
         signal = parse_webhook(record.value, metadata, tenant, Lane.MAIN, self.indicators)
-        self.metrics.signals_parsed.labels(signal.parse_status.value).inc()
-        return self._signal_message(signal, metadata, record)
+        return signal.parse_status.value, self._signal_message(signal, metadata, record)
 
     def _tenant(self, record: StreamRecord, metadata: WebhookMetadata) -> Tenant:
         tenant = self.directory.by_id(_user_id(record))

@@ -112,22 +112,22 @@ def unwrapped(text: str) -> str:
     """The symbol inside Pine's wrapping, which may be wrapped again (Heikin Ashi, adjustments)."""
     text = bare(text)
     for _ in range(_DEEPEST_WRAPPING):
-        inner = text.removeprefix("=").lstrip()
-        if not inner.startswith("{") or len(inner) > _LONGEST_WRAPPING:
+        wrapping = text.removeprefix("=").lstrip()
+        if not wrapping.startswith("{") or wrapping.startswith("{{") or len(wrapping) > _LONGEST_WRAPPING:
             break
-        text = _inner_symbol(inner)
+        text = _inner_symbol(wrapping) or text
     return text
 
 
-def _inner_symbol(wrapping: str) -> str:
+def _inner_symbol(wrapping: str) -> str | None:
     try:
         value = read_json(wrapping)
     except ValueError:
         found = _WRAPPED.search(wrapping)
-        return found[1] if found else ""
+        return found[1] if found else None
     while isinstance(value, dict):
         value = value.get("symbol")
-    return value.strip() if isinstance(value, str) else ""
+    return value.strip() if isinstance(value, str) else None
 
 
 def _is_market(prefix: str, symbol: str, vocabulary: Vocabulary) -> bool:

@@ -25,6 +25,9 @@ STALE_AFTER_S: Final = 15.0
 ASSUMED_RATE_PER_S: Final = 2.0
 """Pictures a second assumed of a worker until a rate has been seen."""
 
+SLOWEST_RATE_PER_S: Final = 0.1
+"""Pictures a second below which a group counts as standing still: the estimate grows no further."""
+
 log = get_logger(__name__)
 
 
@@ -83,9 +86,10 @@ class Backlog:
             return math.ceil(1 / ASSUMED_RATE_PER_S)
         plans = list(Plan)
         ahead = sum(latest.waiting(other) for other in plans[: plans.index(plan) + 1])
-        floor = ASSUMED_RATE_PER_S * max(1, latest.workers)
-        rate_per_s = max(self._rate_per_s or floor, 0.1)
-        return math.ceil((ahead + 1) / rate_per_s)
+        rate_per_s = self._rate_per_s
+        if rate_per_s is None:
+            rate_per_s = ASSUMED_RATE_PER_S * max(1, latest.workers)
+        return math.ceil((ahead + 1) / max(rate_per_s, SLOWEST_RATE_PER_S))
 
 
 @asynccontextmanager

@@ -22,6 +22,8 @@ _QUIET: Final = {
     "asyncio": logging.WARNING,
     "kafka": logging.WARNING,
     "faust.transport.drivers.aiokafka": logging.CRITICAL,
+    # Faust names its services' loggers after the module of the class
+    "runtime.streams.transport": logging.WARNING,
 }
 
 

@@ -1,15 +1,20 @@
 """Creates the declared topics. Idempotent; refuses what would break order or co-partitioning."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidPartitionsError, TopicAlreadyExistsError, for_code
 
-from runtime.errors import FatalError
+from runtime.backoff import backoff_s
+from runtime.errors import Failure, FatalError, classify
 from runtime.kafka import open_admin
+from runtime.logging import get_logger
 from runtime.settings import KafkaSettings
 from schemas.topics import CAPTURES, TOPICS, Topic
+
+log = get_logger(__name__)
 
 _CAPTURE_NAMES: Final = frozenset(topic.name for topic in CAPTURES.values())
 
@@ -42,10 +47,24 @@ def plan_topics(existing: dict[str, int], profile: str, topics: tuple[Topic, ...
 
 
 async def create_topics(settings: KafkaSettings) -> TopicPlan:
-    """Bring the broker's topics to the declared state; returns what was done.
+    """Bring the broker's topics to the declared state; returns what was done, once the broker shows it.
 
-    Raises `TopicPlanError`, or a Kafka error when the broker is away or refuses.
+    Waits without limit for a broker that is away or still starting. Raises `TopicPlanError`, or the Kafka
+    error of a broker that refuses.
     """
+    for wait_s in backoff_s():
+        try:
+            return await _create_topics(settings)
+        except Exception as error:
+            # a topic that cannot grow to its count has it by now: another process was quicker
+            if classify(error) is not Failure.TRANSIENT and not isinstance(error, InvalidPartitionsError):
+                raise
+            log.info("waiting_for_kafka", error=type(error).__name__)
+        await asyncio.sleep(wait_s)
+    raise AssertionError("backoff never ends")
+
+
+async def _create_topics(settings: KafkaSettings) -> TopicPlan:
     async with open_admin(settings) as admin:
         existing = await _existing(admin)
         plan = plan_topics(existing, settings.topic_profile)
@@ -55,7 +74,16 @@ async def create_topics(settings: KafkaSettings) -> TopicPlan:
         if plan.grow:
             grown = {topic.name: NewPartitions(count) for topic, count in plan.grow.items()}
             _raise_for_errors(await admin.create_partitions(grown))
+        await _until_in_place(admin, settings.topic_profile)
     return plan
+
+
+async def _until_in_place(admin: AIOKafkaAdminClient, profile: str) -> None:
+    """The controller answers before the brokers know what it did."""
+    for wait_s in backoff_s(0.05, 1.0):
+        if plan_topics(await _existing(admin), profile) == TopicPlan({}, {}):
+            return
+        await asyncio.sleep(wait_s)
 
 
 def _partitions(topic: Topic, profile: str) -> int:

@@ -1,6 +1,7 @@
 """`alerts topics`: the topics of the declared table on the broker."""
 
 import asyncio
+from typing import Final
 
 import click
 
@@ -8,6 +9,8 @@ from runtime.environment import Environment
 from runtime.settings import KafkaSettings, load_section
 from runtime.topics import create_topics
 from schemas.topics import TOPICS
+
+DEADLINE_S: Final = 30
 
 
 @click.group("topics")
@@ -19,7 +22,11 @@ def command() -> None:
 @click.pass_obj
 def create(environment: Environment) -> None:
     """Create missing topics and grow small ones. Safe to repeat; never shrinks."""
-    plan = asyncio.run(create_topics(load_section(KafkaSettings, environment.values)))
+    settings = load_section(KafkaSettings, environment.values)
+    try:
+        plan = asyncio.run(asyncio.wait_for(create_topics(settings), DEADLINE_S))
+    except TimeoutError as error:
+        raise click.ClickException(f"no answer from {settings.bootstrap} within {DEADLINE_S} s") from error
     for topic, count in plan.create.items():
         click.echo(f"created {topic.name} with {count} partitions")
     for topic, count in plan.grow.items():

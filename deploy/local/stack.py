@@ -16,7 +16,6 @@ from deploy.local.files import rotate, write_private
 from deploy.local.kafka import KafkaNode
 from deploy.local.keychain import Keychain
 from deploy.local.layout import Layout
-from deploy.local.membership import dismiss_members
 from deploy.local.part import HttpPart, Part
 from deploy.local.postgres import PostgresCluster
 from deploy.local.settings import ROLES, LocalSettings
@@ -68,9 +67,7 @@ class StackPlan:
 
     def role(self, role: str, variables: Variables) -> HttpPart:
         port = self.addresses.operations_port(role)
-        # A named member takes its place back at once; a nameless one waits until its dead self is given up.
-        member = {"KAFKA_GROUP_INSTANCE_ID": f"local-{role}"}
-        own = {**process_variables(), **member, "OPERATIONS_PORT": str(port)}
+        own = {**process_variables(), **self._member(role), "OPERATIONS_PORT": str(port)}
         return HttpPart(role, self._program(role, {**variables, **own}), f"http://127.0.0.1:{port}/ready")
 
     def chart_site(self) -> HttpPart:
@@ -93,6 +90,11 @@ class StackPlan:
         port = self.addresses.ports["postgres_port"]
         password = self.keychain.postgres_password
         return PostgresCluster.open(self.layout.postgres, port, password, self.layout.log("postgres"))
+
+    def _member(self, role: str) -> Variables:
+        # A named member takes its place back at once; a nameless one waits until its dead self is given up.
+        # On real brokers somebody else's local stack may go by the same name, and two would oust each other.
+        return {} if self.settings.kafka_bootstrap else {"KAFKA_GROUP_INSTANCE_ID": f"local-{role}"}
 
     def _program(self, name: str, variables: Variables) -> Program:
         return Program(
@@ -162,8 +164,6 @@ class LocalStack:
         variables = {**self._plan.values, **address_variables(settings, self._plan.addresses)}
         async with asyncio.timeout(_TOPICS_DEADLINE_S):
             await create_topics(load_section(KafkaSettings, variables))
-        if not settings.kafka_bootstrap:
-            await dismiss_members(self._plan.kafka().bootstrap)
 
     async def _start_chart_site(self) -> None:
         if not self._plan.settings.chart_origin:

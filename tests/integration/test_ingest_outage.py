@@ -108,8 +108,9 @@ async def test_no_token_is_unknown_while_nobody_can_say_so(site: Site, customer:
     newcomer, nobody = new_customer(), new_customer()
     with site.broker.frozen():
         publishing = asyncio.create_task(publish_tenants(site.broker.bootstrap, newcomer))
-        for path in (newcomer.path, nobody.path, "/webhook/u/short"):
-            assert_come_again(await post(site.port, path))
+        paths = (newcomer.path, nobody.path, "/webhook/u/short")
+        for answer in await asyncio.gather(*(post(site.port, path) for path in paths)):
+            assert_come_again(answer)
     await publishing
     await site.ingress.until_ready()
     assert (await post(site.port, newcomer.path)).status == 200

@@ -2,10 +2,18 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from capture.scheduler import BELOW_PREMIUM_EVERY, Job, JobKey, Scheduler
 from runtime.clock import utc_now
@@ -52,7 +60,7 @@ class Scheduling(RuleBasedStateMachine):
         ticker=st.sampled_from(["A", "B"]),
         within_s=st.sampled_from([5, 60, 900]),
     )
-    def admit(self, plan: Plan, user: object, ticker: str, within_s: int) -> None:
+    def admit(self, plan: Plan, user: UUID, ticker: str, within_s: int) -> None:
         self.tickets += 1
         now = utc_now(self.clock)
         request = CaptureRequest(
@@ -176,7 +184,8 @@ class Scheduling(RuleBasedStateMachine):
         return self.running.pop(number)
 
 
-class TestScheduling(Scheduling.TestCase):
-    """Runs the machine above."""
-
-    settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+def test_the_scheduler_keeps_its_promises() -> None:
+    """Never idle while work waits, plans in order, users apart, nothing lost or doubled."""
+    run_state_machine_as_test(
+        Scheduling, settings=settings(max_examples=150, stateful_step_count=60, deadline=None)
+    )

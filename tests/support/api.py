@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
 from pydantic import SecretStr
 
 from api.app import create_app
@@ -20,6 +20,7 @@ from runtime.backlog import PipelineHealth
 from runtime.clock import SystemClock
 from runtime.ids import SignalIds, received_at_of
 from runtime.metrics import Metrics, create_metrics
+from runtime.operations import serve_http
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
 from schemas.headers import WebhookMetadata
@@ -33,8 +34,6 @@ ORIGIN: Final = "https://pictures.test"
 LINK_LIFETIME_S: Final = 900
 
 _IDS: Final = SignalIds(SystemClock())
-
-Client = TestClient[Any, Any]
 
 
 @dataclass
@@ -51,7 +50,7 @@ class PipelineGauge:
 class ReadSide:
     """An API that runs, with what a test moves or looks at."""
 
-    client: Client
+    client: ClientSession
     clock: FakeClock
     pipeline: PipelineGauge
     metrics: Metrics
@@ -81,7 +80,10 @@ async def serve_read_side(pool: Pool, pictures: PictureSource | Path) -> AsyncIt
         clock=clock,
         metrics=metrics,
     )
-    async with TestClient(TestServer(create_app(dependencies))) as client:
+    async with (
+        serve_http(create_app(dependencies), "127.0.0.1", 0) as port,
+        ClientSession(f"http://127.0.0.1:{port}") as client,
+    ):
         yield ReadSide(client, clock, pipeline, metrics)
 
 

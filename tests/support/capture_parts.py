@@ -278,14 +278,14 @@ def order_of(session: TradingViewSession, number: int = 1, **changes: Any) -> Ca
     return CaptureOrder(user_id(number), ChartView(**view), 1280, 720, session)
 
 
-def capture_settings(origin: str, folder: Path, **changes: Any) -> CaptureSettings:
-    """Settings of a role whose Kafka and database are never asked."""
+def capture_settings(origin: str, **changes: Any) -> CaptureSettings:
+    """Settings of a role whose Kafka, database and storage are never asked."""
     return CaptureSettings(
         capture=CaptureSection.model_validate(changes),
         chart=ChartSection(origin=origin),
         kafka=KafkaSettings.model_validate({"bootstrap": "127.0.0.1:1"}),
         postgres=PostgresSettings.model_validate({"url": "postgresql://127.0.0.1:1/none"}),
-        storage=StorageSettings(directory=folder, key_secret=KEY_SECRET),
+        storage=StorageSettings(directory=Path("/nowhere"), key_secret=KEY_SECRET),
         encryption=EncryptionSettings(keys=SecretStr("k1:" + "A" * 43 + "=")),
         operations=OperationsSettings.model_validate({}),
         logging=LoggingSettings.model_validate({}),
@@ -293,8 +293,8 @@ def capture_settings(origin: str, folder: Path, **changes: Any) -> CaptureSettin
 
 
 @asynccontextmanager
-async def engine_on(origin: str, browser: Path, folder: Path, **changes: Any) -> AsyncIterator[Engine]:
-    settings = capture_settings(origin, folder, browser=browser, **changes)
+async def engine_on(origin: str, browser: Path, **changes: Any) -> AsyncIterator[Engine]:
+    settings = capture_settings(origin, browser=browser, **changes)
     async with open_engine(settings, SystemClock()) as engine:
         yield engine
 

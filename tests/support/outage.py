@@ -25,7 +25,7 @@ class FrailBroker:
         return self._node.bootstrap
 
     def start(self) -> None:
-        """Blocks until the broker answers. For the main thread: the broker ends with the thread that started it."""
+        """Blocks until the broker answers. Call it in the main thread: the broker ends with its thread."""
         self._process = self._lives.enter_context(running(self._node.program(), self._node.check))
 
     def kill(self) -> None:
@@ -36,16 +36,16 @@ class FrailBroker:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Within the block connections stay open and nothing is answered."""
-        self._signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
             raise AssertionError("not started")
-        os.kill(self._process.pid, number)
+        pid = self._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # its threads go on for a moment
+            os.waitpid(pid, os.WUNTRACED)
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ async def test_starting_waits_for_a_broker() -> None:
     """Each try is a new client, and those that failed are stopped."""
     failures: list[BaseException] = [KafkaConnectionError(), TimeoutError()]
     stopped: list[Client] = []
-    client = await until_started(lambda: Client(failures, stopped))  # type: ignore[type-var]  # a fake client
+    client = await until_started(lambda: Client(failures, stopped))
     assert len(stopped) == 2
     assert client not in stopped
 
@@ -103,7 +103,7 @@ async def test_starting_does_not_wait_for_what_time_cannot_cure(error: BaseExcep
     """A wrong password ends the start, and the client is stopped."""
     stopped: list[Client] = []
     with pytest.raises(type(error)):
-        await until_started(lambda: Client([error], stopped))  # type: ignore[type-var]  # a fake client
+        await until_started(lambda: Client([error], stopped))
     assert len(stopped) == 1
 
 

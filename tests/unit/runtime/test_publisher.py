@@ -35,7 +35,7 @@ def messages(count: int) -> list[Message]:
 
 async def publishing(producer: Producer, count: int) -> "asyncio.Task[None]":
     producer.expected = count
-    task = asyncio.create_task(KafkaPublisher(producer).publish(messages(count)))  # type: ignore[arg-type]  # a fake producer
+    task = asyncio.create_task(KafkaPublisher(producer).publish(messages(count)))
     await producer.all_sent.wait()
     return task
 
@@ -74,16 +74,16 @@ async def test_a_message_the_producer_refuses_is_raised() -> None:
         raise MessageSizeTooLargeError
 
     with pytest.raises(MessageSizeTooLargeError):
-        await KafkaPublisher(Producer(refuse)).publish(messages(1))  # type: ignore[arg-type]  # a fake producer
+        await KafkaPublisher(Producer(refuse)).publish(messages(1))
 
 
 async def test_an_ack_that_never_comes_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The idempotent producer itself would wait for ever."""
     monkeypatch.setattr("runtime.publisher.PUBLISH_DEADLINE_S", 0.01)
     with pytest.raises(TimeoutError):
-        await KafkaPublisher(Producer()).publish(messages(2))  # type: ignore[arg-type]  # a fake producer
+        await KafkaPublisher(Producer()).publish(messages(2))
 
 
 async def test_nothing_to_publish_is_done() -> None:
     """An empty batch needs no broker."""
-    await KafkaPublisher(Producer()).publish([])  # type: ignore[arg-type]  # a fake producer
+    await KafkaPublisher(Producer()).publish([])

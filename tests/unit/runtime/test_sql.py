@@ -11,7 +11,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "queries.sql").write_text(
-        "-- about this file\n\n-- name: first\nSELECT 1; -- name: not_one\n\n-- name: second_one\nSELECT\n  'á';\n",
+        "-- about this file\n\n-- name: first\nSELECT 1; -- name: not_one\n\n"
+        "-- name: second_one\nSELECT\n  'á';\n",
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -70,3 +70,11 @@ def test_the_chart_site_gets_no_secret_of_others() -> None:
     environment = plan().chart_site().program().environment
     assert "CHART_SITE_SECRET" in environment
     assert not {"DATABASE_URL", "ENCRYPTION_KEYS", "API_LINK_SECRET"} & set(environment)
+
+
+def test_only_on_its_own_broker_a_role_is_a_named_member() -> None:
+    """Two local stacks on one real broker would oust each other."""
+    named = plan().role("sink", {}).program().environment
+    nameless = plan(KAFKA_BOOTSTRAP="broker:9092").role("sink", {}).program().environment
+    assert named["KAFKA_GROUP_INSTANCE_ID"] == "local-sink"
+    assert "KAFKA_GROUP_INSTANCE_ID" not in nameless

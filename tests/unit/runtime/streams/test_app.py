@@ -20,7 +20,7 @@ PLAIN = {"KAFKA_BOOTSTRAP": "one:9092,two:9093"}
     [("faust-streaming", "0.15.3"), ("mode-streaming", "0.7.1"), ("aiokafka", "0.14.0")],
 )
 def test_the_harness_was_proven_with_these_versions(package: str, version: str) -> None:
-    """After an upgrade, read what changed in acks and commits and run the fault tests before moving the pin."""
+    """Before moving a pin, read what changed in acks and commits, and run the fault tests."""
     assert metadata.version(package) == version
 
 
@@ -57,6 +57,13 @@ def test_the_settings_that_keep_records_safe() -> None:
     assert conf.topic_disable_leader
     assert not conf.web_enabled
     assert not conf.stream_publish_on_commit
+
+
+def test_a_named_process_keeps_its_place_in_the_group() -> None:
+    """With a name a restart moves no partitions; without one the broker gives it a new identity."""
+    named = load_section(KafkaSettings, {**PLAIN, "KAFKA_GROUP_INSTANCE_ID": "sink-1"})
+    assert create_app("group", named).conf.consumer_group_instance_id == "sink-1"
+    assert not create_app("group", load_section(KafkaSettings, PLAIN)).conf.consumer_group_instance_id
 
 
 def test_every_app_is_new() -> None:

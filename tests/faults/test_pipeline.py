@@ -1,0 +1,195 @@
+"""The whole pipeline, as `make run` starts it: what it promises, and whatever dies."""
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from capture.session import SessionStore, TradingViewSession
+from deploy.local.settings import ROLES
+from runtime.encryption import KeyRing, parse_keys
+from runtime.postgres import open_pool
+from runtime.settings import EncryptionSettings, PostgresSettings, load_section
+from schemas.topics import TOPICS
+from tests.support.broker import committed, partitions_of, read_all
+from tests.support.pipeline import Client, Pipeline, alert_text, client_of, temporary_pipeline
+from tests.support.processes import descendants, survivors
+
+SOAK = bool(os.environ.get("ALERTS_SOAK"))  # noqa: TID251 - chosen by `make soak`
+CAPTURES = 100 if SOAK else 30
+LOAD = 400 if SOAK else 80
+OUTAGE_S = 20 if SOAK else 5
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Iterator[Pipeline]:
+    with temporary_pipeline() as pipeline:
+        yield pipeline
+
+
+@pytest_asyncio.fixture
+async def client(pipeline: Pipeline) -> AsyncIterator[Client]:
+    async with client_of(pipeline) as client:
+        yield client
+
+
+def symbols(count: int) -> list[str]:
+    run = secrets.token_hex(3).upper()
+    return [f"BINANCE:{run}N{number}USDT" for number in range(count)]
+
+
+async def test_alerts_posted_at_once_become_rows_and_right_pictures(client: Client) -> None:
+    """Each accepted alert is exactly one row with a completed picture of its own symbol, interval and user."""
+    wanted = symbols(CAPTURES)
+    ids = await asyncio.gather(*(client.alert(symbol) for symbol in wanted))
+    rows = await client.settled(set(ids), 120)
+    assert len(rows) == CAPTURES
+    assert {row["screenshot_status"] for row in rows} == {"completed"}
+    by_id = {row["signal_id"]: row for row in rows}
+    for signal_id, symbol in zip(ids, wanted, strict=True):
+        shown = await client.picture(by_id[signal_id])
+        assert (shown.symbol, shown.interval, shown.user) == (symbol, "15", "demo")
+        assert by_id[signal_id]["ticker"] == symbol
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_kill_9_of_a_role_under_load_loses_and_doubles_nothing(
+    pipeline: Pipeline, client: Client, role: str
+) -> None:
+    """Whatever role dies with work in flight, every alert that got a 200 is one row, and all is committed."""
+    back = pipeline.output.count(f"{role} is back")
+    wanted = symbols(LOAD // 4)
+    posting = asyncio.gather(*(post_slowly(client, symbol, index) for index, symbol in enumerate(wanted)))
+    await asyncio.sleep(0.5)
+    pipeline.kill(f"alerts {role}")
+    ids = await posting
+    await pipeline.said(f"{role} is back", back + 1)
+    rows = await client.settled(set(ids), 120)
+    assert sorted(row["signal_id"] for row in rows) == sorted(ids)
+    assert {row["screenshot_status"] for row in rows} == {"completed"}
+    await all_committed(pipeline)
+
+
+@pytest.mark.parametrize("part", ["kafka.Kafka", "postgres -D"])
+async def test_kill_9_of_a_server_under_load_loses_and_doubles_nothing(
+    pipeline: Pipeline, client: Client, part: str
+) -> None:
+    """Kafka and Postgres come back with their data and the roles go on by themselves."""
+    ids = await asyncio.gather(*(client.alert(symbol) for symbol in symbols(5)))
+    pipeline.kill(part)
+    ids += await asyncio.gather(*(client.alert(symbol) for symbol in symbols(10)))
+    rows = await client.settled(set(ids), 120)
+    assert sorted(row["signal_id"] for row in rows) == sorted(ids)
+    await all_committed(pipeline)
+
+
+async def test_a_503_and_the_resend_are_one_row(pipeline: Pipeline, client: Client) -> None:
+    """While Kafka is frozen the webhook says 503; the sender's resend carries the first one's id."""
+    symbol = symbols(1)[0]
+    pipeline.kill("kafka.Kafka", signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(2.5):
+            status, _answer = await client.post(alert_text(symbol))
+        await asyncio.sleep(OUTAGE_S)
+    finally:
+        pipeline.kill("kafka.Kafka", signal.SIGCONT)
+    assert status == 503
+    signal_id = await client.alert(symbol)
+    await client.settled({signal_id}, 60)
+    assert [row["signal_id"] for row in await client.signals() if row["ticker"] == symbol] == [signal_id]
+
+
+async def test_no_secret_is_in_any_log_topic_metric_or_process(pipeline: Pipeline, client: Client) -> None:
+    """Of a full run, with refused calls and wrong keys, nothing but the banner and demo.json shows a secret."""
+    signal_id = await client.alert(symbols(1)[0])
+    await client.settled({signal_id}, 60)
+    url, key = client.demo["webhook_url"], client.demo["api_key"]
+    calls = [
+        client.http.get(url),
+        client.http.post(url + "x", data=b"wrong token"),
+        client.http.get(client.demo["api_url"] + f"/api/{key}", headers={"Authorization": f"Bearer {key}x"}),
+    ]
+    pages = [await (await call).read() for call in calls]
+    values = await secret_values(pipeline, client)
+    seen = [("an error page", page) for page in pages] + [item async for item in places(pipeline, client)]
+    for place, text in seen:
+        for name, value in values.items():
+            assert value.encode() not in text, f"{name} is in {place}"
+
+
+async def test_sigkill_of_the_supervisor_leaves_nothing_behind() -> None:
+    """With the supervisor gone, every process of the stack ends at once."""
+    with temporary_pipeline() as pipeline:
+        await pipeline.ready()
+        family = descendants(pipeline.process.pid)
+        pipeline.process.kill()
+        pipeline.process.wait()
+        assert len(family) > len(ROLES)
+        assert survivors(family, 5) == {}
+
+
+async def post_slowly(client: Client, symbol: str, index: int) -> str:
+    await asyncio.sleep(index * 0.05)
+    return await client.alert(symbol)
+
+
+async def all_committed(pipeline: Pipeline) -> None:
+    """Until the committed offsets of every group are the end offsets."""
+    bootstrap = pipeline.environment["KAFKA_BOOTSTRAP"]
+    groups = {"alerts.process.main": "webhooks.raw", "alerts.sink": "signals"}
+    async with asyncio.timeout(30):
+        for group, topic in groups.items():
+            ends = {
+                place.partition: sum(r.partition == place.partition for r in await read_all(bootstrap, topic))
+                for place in await partitions_of(bootstrap, topic)
+            }
+            while {p: await committed(bootstrap, group, topic, p) for p in ends} != ends:
+                await asyncio.sleep(0.2)
+
+
+async def secret_values(pipeline: Pipeline, client: Client) -> dict[str, str]:
+    """Every secret of the run by name."""
+    environment = pipeline.environment
+    hidden = {
+        name: value for name, value in environment.items() if name.endswith(("_SECRET", "_KEYS", "_URL"))
+    }
+    token = client.demo["webhook_url"].rsplit("/", 1)[1]
+    keys = {"api_key": client.demo["api_key"], "user_api_key": client.demo["user_api_key"]}
+    session = await demo_session(environment, UUID(client.demo["user_id"]))
+    cookies = {
+        "sessionid": session.sessionid.get_secret_value(),
+        "sessionid_sign": session.sessionid_sign.get_secret_value(),
+    }
+    return {**hidden, **keys, **cookies, "token": token}
+
+
+async def demo_session(environment: dict[str, str], user_id: UUID) -> TradingViewSession:
+    keyring = KeyRing(parse_keys(load_section(EncryptionSettings, environment).keys))
+    async with open_pool(load_section(PostgresSettings, environment), "test") as pool:
+        return await SessionStore(pool, keyring).read(user_id)
+
+
+async def places(pipeline: Pipeline, client: Client) -> AsyncIterator[tuple[str, bytes]]:
+    """Everything that a run writes or shows."""
+    for path in pipeline.layout.logs.iterdir():
+        yield str(path), path.read_bytes()
+    for topic in TOPICS:
+        for record in await read_all(pipeline.environment["KAFKA_BOOTSTRAP"], topic.name):
+            yield topic.name, b"%r %r %r" % (record.key, record.value, record.headers)
+    for pid, command in descendants(pipeline.process.pid).items():
+        yield f"arguments of {pid}", command.encode()
+    for role in ROLES:
+        port = pipeline.ports[f"{role}_operations_port".upper()]
+        async with client.http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            yield f"metrics of {role}", await answer.read()
+    yield "said without the banner", without_banner(pipeline.output).encode()
+
+
+def without_banner(output: str) -> str:
+    start, end = output.index("Webhook  "), output.index("Logs  ")
+    return output[:start] + output[end:]

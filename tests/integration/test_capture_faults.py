@@ -1,0 +1,148 @@
+"""Browsers and pages that die, freeze or hang: each fault stays where it happened and has a name."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.chart.strip import decode
+from tests.support.capture_pages import Hanging, Waiting, browser_of, clean_machine, engine_with, page_app
+from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, signed_in
+
+
+@pytest.fixture(autouse=True)
+async def profiles(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+    """Each test leaves a clean machine."""
+    async with clean_machine(monkeypatch) as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("chart", ["silent01", "dripping"])
+async def test_a_site_that_never_answers_ends_in_time(browser_path: Path, chart: str) -> None:
+    """The outcome names the phase; the browser stays in use."""
+    async with engine_with(Hanging().app, browser_path, try_deadline_s=0.5) as engine:
+        before = browser_of(engine)
+        assert await outcome_of(engine.capture(order_of(a_session(), chart_id=chart))) == "timeout_navigate"
+        assert await engine.healthy()
+        assert browser_of(engine) is before
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("chart.dataReady = () => false;", "timeout_ready"),
+        ("setTimeout(() => { for (;;); }, 0);", "timeout_"),
+    ],
+)
+async def test_a_page_that_never_gets_ready_ends_in_time(browser_path: Path, body: str, outcome: str) -> None:
+    """An endless loop in the page as well."""
+    async with engine_with(page_app({"neverrdy": body}), browser_path, try_deadline_s=1) as engine:
+        ended = await outcome_of(engine.capture(order_of(a_session(), chart_id="neverrdy")))
+        assert ended.startswith(outcome)
+        assert await engine.healthy()
+
+
+async def test_a_killed_browser_is_replaced(browser_path: Path) -> None:
+    """The capture under way fails as a fault of ours, at once; the next one has a new browser."""
+    hanging = Hanging()
+    async with engine_with(hanging.app, browser_path) as engine:
+        first = browser_of(engine)
+        capture = asyncio.create_task(outcome_of(engine.capture(order_of(a_session()))))
+        await hanging.asked.wait()
+        os.kill(first.process.popen.pid, signal.SIGKILL)
+        assert await capture == "browser_crashed"
+        assert await engine.healthy()
+        assert browser_of(engine) is not first
+
+
+async def test_a_frozen_browser_is_replaced(browser_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers nothing, so it is killed long before the try's deadline."""
+    monkeypatch.setattr("capture.browser.HEALTH_DEADLINE_S", 0.3)
+    monkeypatch.setattr("capture.browser.WATCH_INTERVAL_S", 0.1)
+    hanging = Hanging()
+    async with engine_with(hanging.app, browser_path) as engine:
+        first = browser_of(engine)
+        capture = asyncio.create_task(outcome_of(engine.capture(order_of(a_session()))))
+        await hanging.asked.wait()
+        os.kill(first.process.popen.pid, signal.SIGSTOP)
+        assert await capture == "browser_crashed"
+        monkeypatch.undo()
+        assert await engine.healthy()
+        assert browser_of(engine) is not first
+
+
+async def test_a_crashed_page_hurts_no_other(browser_path: Path) -> None:
+    """Its own capture fails by name; the one beside it goes on in the same browser."""
+    waiting = Waiting(users=2)
+    async with engine_with(waiting.app, browser_path) as engine:
+        steady = asyncio.create_task(engine.capture(order_of(a_session(), 1, chart_id="steady01")))
+        doomed = asyncio.create_task(
+            outcome_of(engine.capture(order_of(a_session(), 2, chart_id="doomed01")))
+        )
+        await waiting.all_asked.wait()
+        [page] = [page for page in await browser_of(engine).contexts.puppet.pages() if "doomed01" in page.url]
+        page._client.tell("Page.crash", {})
+        assert await doomed == "page_crashed"
+        waiting.release.set()
+        assert (await steady).warning is None
+
+
+async def test_a_page_that_cannot_be_closed_costs_its_browser(
+    browser_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open chart uses up the user's connections, so the browser is replaced, and the picture counts."""
+
+    async def never(_page: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("pyppeteer.page.Page.close", never)
+    monkeypatch.setattr("capture.tab.CLOSE_DEADLINE_S", 0.05)
+    async with engine_with(look_alike(), browser_path) as engine:
+        first = browser_of(engine)
+        shot = await engine.capture(order_of(signed_in("Ana")))
+        assert decode(shot.png).user == "Ana"
+        assert await engine.healthy()
+        assert browser_of(engine) is not first
+        assert first.is_gone
+
+
+async def test_a_cancelled_capture_leaves_a_clean_browser(browser_path: Path) -> None:
+    """Its page is closed, and others go on."""
+    hanging = Hanging()
+    async with engine_with(hanging.app, browser_path) as engine:
+        capture = asyncio.create_task(engine.capture(order_of(a_session())))
+        await hanging.asked.wait()
+        capture.cancel()
+        await asyncio.wait({capture})
+        assert capture.cancelled()
+        assert await browser_of(engine).contexts.puppet.pages() == []
+        assert await engine.healthy()
+
+
+async def test_a_worn_browser_lets_its_last_capture_finish(browser_path: Path) -> None:
+    """The new one takes over beside it; the old one ends with its last capture."""
+    waiting = Waiting(users=1)
+    async with engine_with(waiting.app, browser_path, recycle_captures=1) as engine:
+        first = browser_of(engine)
+        old = asyncio.create_task(engine.capture(order_of(a_session(), 1)))
+        await waiting.all_asked.wait()
+        waiting.all_asked.clear()
+        new = asyncio.create_task(engine.capture(order_of(a_session(), 2)))
+        await waiting.all_asked.wait()
+        assert browser_of(engine) is not first
+        assert not first.is_gone
+        waiting.release.set()
+        await asyncio.gather(old, new)
+        assert first.is_gone
+
+
+async def test_contexts_are_few(browser_path: Path) -> None:
+    """The users asked for longest ago are forgotten, and come back from nothing."""
+    async with engine_with(look_alike(), browser_path, warm_contexts=2) as engine:
+        for number in (1, 2, 3, 1):
+            shot = await engine.capture(order_of(signed_in(f"user {number}"), number))
+            assert decode(shot.png).user == f"user {number}"
+        assert len(browser_of(engine).contexts.puppet.browserContexts) == 1 + 2

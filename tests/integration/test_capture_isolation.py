@@ -1,0 +1,148 @@
+"""What one user's page cannot do to another's, to the machine, or to the rest of the world."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from deploy.local.chart.strip import decode
+from tests.support.capture_pages import (
+    Waiting,
+    clean_machine,
+    engine_with,
+    page_app,
+    page_response,
+    redirecting_app,
+    renderer_states,
+)
+from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, serving, signed_in
+
+
+@pytest.fixture(autouse=True)
+async def profiles(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+    """Each test leaves a clean machine."""
+    async with clean_machine(monkeypatch) as folder:
+        yield folder
+
+
+async def test_one_users_cookies_are_nobody_elses(browser_path: Path) -> None:
+    """Two users at once and in turns, on one browser: each picture is of its own user."""
+    users = {1: signed_in("Ana"), 2: signed_in("Ben")}
+    async with engine_with(look_alike(), browser_path) as engine:
+        for _round in range(2):
+            shots = await asyncio.gather(*(engine.capture(order_of(users[n], n)) for n in users))
+            assert [decode(shot.png).user for shot in shots] == ["Ana", "Ben"]
+
+
+async def test_what_a_page_stores_is_invisible_to_other_users(browser_path: Path) -> None:
+    """Storage of the first user's page, kept warm, is not there for the second's, but is for its own next."""
+    seen: list[tuple[str, str]] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append((request.query["stored"], request.query["cookie"]))
+        return web.Response()
+
+    body = """
+    const found = { stored: localStorage.mark ?? "", cookie: document.cookie };
+    navigator.sendBeacon(`/note?${new URLSearchParams(found)}`);
+    localStorage.mark = "left"; document.cookie = "mark=left";
+    """
+    app = page_app({"stores01": body})
+    app.router.add_post("/note", note)
+    async with engine_with(app, browser_path) as engine:
+        for user in (1, 2, 1):
+            await engine.capture(order_of(a_session(), user, chart_id="stores01"))
+    assert seen == [("", ""), ("", ""), ("left", "mark=left")]
+
+
+async def test_renewed_cookies_start_from_nothing(browser_path: Path) -> None:
+    """The warm context ends with its session's version."""
+    async with engine_with(look_alike(), browser_path) as engine:
+        await engine.capture(order_of(signed_in("Ana", version=1)))
+        shot = await engine.capture(order_of(signed_in("Renewed", version=2)))
+    assert decode(shot.png).user == "Renewed"
+
+
+async def test_scripts_cannot_read_the_session(browser_path: Path) -> None:
+    """The site gets both cookies, the page none."""
+    got: list[tuple[str, ...]] = []
+
+    async def chart(request: web.Request) -> web.Response:
+        got.append((request.cookies["sessionid"], request.cookies["sessionid_sign"]))
+        return page_response("if (document.cookie) chart.dataReady = () => false;")
+
+    app = web.Application()
+    app.router.add_get("/chart/{chart_id}/", chart)
+    async with engine_with(app, browser_path) as engine:
+        await engine.capture(order_of(a_session()))
+    assert got == [("s" * 32, "v3:sign")]
+
+
+async def test_nothing_but_the_site_is_reached(browser_path: Path) -> None:
+    """Neither by name nor by address, by request, image, frame, beacon, socket or navigation."""
+    touched: list[str] = []
+
+    async def touch(request: web.Request) -> web.Response:
+        touched.append(request.path)
+        return web.Response()
+
+    outside = web.Application()
+    outside.router.add_route("*", "/{path:.*}", touch)
+    async with serving(outside) as elsewhere:
+        port = elsewhere.rpartition(":")[2]
+        hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "any.example")]
+        bodies = {"reaching": "".join(map(reaching, hosts)), "leaving1": f'location = "{elsewhere}/leave";'}
+        async with engine_with(page_app(bodies), browser_path) as engine:
+            await engine.capture(order_of(a_session(), chart_id="reaching"))
+            left = await outcome_of(engine.capture(order_of(a_session(), chart_id="leaving1")))
+        assert left == "off_site"
+    assert touched == []
+
+
+def reaching(host: str) -> str:
+    """A script that tries to reach a host in every way."""
+    return f"""
+    fetch("http://{host}/fetch", {{ mode: "no-cors" }}).catch(() => {{}});
+    new Image().src = "http://{host}/image";
+    new WebSocket("ws://{host}/socket");
+    navigator.sendBeacon("http://{host}/beacon");
+    document.body.append(Object.assign(document.createElement("iframe"), {{ src: "http://{host}/frame" }}));
+    """
+
+
+async def test_a_redirect_off_the_site_has_a_name(browser_path: Path) -> None:
+    """The cookies do not follow it."""
+    async with engine_with(redirecting_app("http://elsewhere.example/chart/"), browser_path) as engine:
+        assert await outcome_of(engine.capture(order_of(a_session()))) == "off_site"
+
+
+async def test_the_sandbox_is_on(browser_path: Path) -> None:
+    """Pages run under system call filters, as an unprivileged user."""
+    waiting = Waiting(users=1)
+    async with engine_with(waiting.app, browser_path) as engine:
+        capture = asyncio.create_task(engine.capture(order_of(a_session())))
+        await waiting.all_asked.wait()
+        states = await asyncio.to_thread(renderer_states, engine)
+        waiting.release.set()
+        await capture
+    assert states
+    assert all("Seccomp:\t2" in state and "NoNewPrivs:\t1" in state for state in states)
+    assert all("\nUid:\t0\t" not in state for state in states)
+
+
+async def test_without_user_namespaces_the_sandbox_is_left_off_loudly(
+    browser_path: Path, profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A system that refuses it still gets pictures, and its log a warning."""
+    stubborn = profiles / "browser"
+    refusal = 'echo "FATAL: No usable sandbox! Update your kernel" >&2; exit 1'
+    stubborn.write_text(
+        f'#!/bin/sh\ncase "$*" in *--no-sandbox*) ;; *) {refusal};; esac\nexec {browser_path} "$@"\n'
+    )
+    stubborn.chmod(0o755)
+    async with engine_with(look_alike(), stubborn) as engine:
+        shot = await engine.capture(order_of(signed_in("Ana")))
+    assert decode(shot.png).user == "Ana"
+    assert "browser_sandbox_unavailable" in capsys.readouterr().out

@@ -1,0 +1,99 @@
+"""Tiny roles, run as processes: `python -m tests.support.roles NAME [OPERATIONS_PORT]`."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from runtime.errors import FatalError, TransientError
+from runtime.logging import get_logger
+from runtime.process import ProcessContext, ProcessSettings, Role, guarded, run_role
+from runtime.settings import LoggingSettings, OperationsSettings, load_section
+
+log = get_logger(__name__)
+
+
+async def away() -> None:
+    raise TransientError("postgresql://alerts:s3cr3t@db")
+
+
+@asynccontextmanager
+async def steady(_context: ProcessContext) -> AsyncIterator[None]:
+    """Works, and has something to finish."""
+    yield
+    await asyncio.sleep(0.01)
+    log.info("drained")
+
+
+@asynccontextmanager
+async def unready(context: ProcessContext) -> AsyncIterator[None]:
+    """Works, but a dependency is away."""
+    context.readiness.add("database", away)
+    context.metrics.webhooks.labels("200").inc()
+    yield
+
+
+@asynccontextmanager
+async def failing(context: ProcessContext) -> AsyncIterator[None]:
+    """A task of it fails while it works."""
+
+    async def fail() -> None:
+        raise FatalError("told to fail")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(guarded(fail(), context))
+        yield
+        log.info("drained")
+
+
+@asynccontextmanager
+async def stubborn(_context: ProcessContext) -> AsyncIterator[None]:
+    """Hangs in a thread on its way out, where no cancellation reaches it."""
+    yield
+    await asyncio.to_thread(threading.Event().wait)
+
+
+@asynccontextmanager
+async def waiting(_context: ProcessContext) -> AsyncIterator[None]:
+    """Never gets as far as working."""
+    log.info("start_waits")
+    try:
+        await asyncio.Event().wait()
+        yield
+    finally:
+        log.info("start_abandoned")
+
+
+@asynccontextmanager
+async def failing_start(context: ProcessContext) -> AsyncIterator[None]:
+    """Something fails while the start still waits."""
+    context.fail(FatalError("told to fail"))
+    await asyncio.Event().wait()
+    yield
+
+
+@asynccontextmanager
+async def broken(_context: ProcessContext) -> AsyncIterator[None]:
+    """Cannot start."""
+    raise FatalError("cannot start")
+    yield
+
+
+ROLES: Final[dict[str, Role]] = {
+    role.__name__: role for role in (steady, unready, failing, stubborn, waiting, failing_start, broken)
+}
+
+
+def main(name: str, port: str = "0") -> int:
+    """Run one role with JSON logs and a drain deadline of half a second."""
+    values = {"LOG_FORMAT": "json", "OPERATIONS_PORT": port, "OPERATIONS_DRAIN_DEADLINE_S": "0.5"}
+    settings = ProcessSettings(
+        name, load_section(LoggingSettings, values), load_section(OperationsSettings, values)
+    )
+    return run_role(settings, ROLES[name])
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
