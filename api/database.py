@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from runtime.postgres import Connection, Pool
 
-ACQUIRE_DEADLINE_S: Final = 60.0
+ACQUIRE_DEADLINE_S: Final = 1.0
 """Also bounds how long asyncpg waits for a server that does not confirm the end of a cancelled statement."""
 
 READ_DEADLINE_S: Final = 2.0

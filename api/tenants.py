@@ -9,8 +9,8 @@
     await tenants.set_captures(user.user_id, consented=True)
 
 Also `set_plan set_webhook_enabled set_default_chart stop_captures rotate_token delete_user`, and to read
-`get_user list_users webhook_token`. API keys are in `api.keys`. Every method is one transaction; repeating it
-changes nothing. What ingress or processors must learn raises `users.revision`, and the sink publishes it.
+`get_user list_users webhook_token`. API keys are in `api.keys`. Every method is one transaction; setting
+what is set changes nothing. What ingress or processors must learn raises `users.revision`.
 Errors: `InvalidError` (`unknown_user invalid_chart invalid_cookie invalid_token rotation_in_progress`), else
 asyncpg's and `TimeoutError`.
 """

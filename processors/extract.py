@@ -16,7 +16,7 @@ _PAIR_BREAKS: Final = re.compile(r"\s*+;[;\s]*+")
 _KEYCAP: Final = r"[0-9#*]\ufe0f?\u20e3"
 # before a label: emojis, spaces, bullets; not quotes, brackets and currency signs
 _LABELLED: Final = re.compile(
-    rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝]++|{_KEYCAP})*+([^:=：＝]{{1,64}}+)([:=：＝])(?!//)(.*)",
+    rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝]++|{_KEYCAP})*+([^:=：＝\"'“”‘’{{}}][^:=：＝]{{0,63}}+)([:=：＝])(?!//)(.*)",
     re.DOTALL,
 )
 _EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s\u200b-\u200f]++|{_KEYCAP})++")

@@ -23,9 +23,11 @@ SHIPPED: Final = (Path(__file__).parents[2] / "capture/site.toml").read_text()
 
 
 @pytest.fixture(autouse=True)
-async def profiles(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+async def profiles(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Path]:
     """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch) as folder:
+    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
         yield folder
 
 

@@ -21,9 +21,11 @@ from tests.support.capture_parts import a_session, look_alike, order_of, outcome
 
 
 @pytest.fixture(autouse=True)
-async def profiles(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+async def profiles(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Path]:
     """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch) as folder:
+    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
         yield folder
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,10 +17,11 @@ from schemas.headers import WebhookMetadata, read_webhook_metadata
 from schemas.plans import Plan
 from schemas.topics import CAPTURES, WEBHOOKS_RAW
 from tests.support.broker import produce
-from tests.support.http import Answer, exchange, post, request
+from tests.support.http import exchange, post, request
 from tests.support.ingress import RunningIngress, running_ingress
 from tests.support.tenants import Customer, create_local_topics, new_customer, publish_tenants
 from tests.support.topiclog import TopicLog, open_topic_log
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -289,10 +290,9 @@ def chunked(path: str, body: bytes) -> bytes:
     return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-async def until_health(site: Site, condition: Any) -> Any:
-    async with asyncio.timeout(20):
-        while True:
-            answer: Answer = await exchange(site.port, request("GET", "/health"))
-            if condition(answer.json):
-                return answer.json
-            await asyncio.sleep(0.1)
+async def until_health(site: Site, condition: Callable[[Any], bool]) -> Any:
+    async def ask() -> Any:
+        answer = await exchange(site.port, request("GET", "/health"))
+        return answer.json if condition(answer.json) else None
+
+    return await eventually(ask)

@@ -16,6 +16,7 @@ from tests.support.outage import FrailBroker, frail_broker
 from tests.support.skew import AheadClock
 from tests.support.tenants import Customer, create_local_topics, new_customer, publish_tenants
 from tests.support.topiclog import open_topic_log
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -168,8 +169,8 @@ def signal_id_of(record: Any) -> str:
 
 
 async def until_pending(site: Site, count: int) -> None:
-    registry = site.ingress.context.metrics.registry
-    async with asyncio.timeout(20):
-        # a gauge tells nobody that it moved
-        while registry.get_sample_value("alerts_webhook_pending") != count:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    async def reached() -> bool:
+        registry = site.ingress.context.metrics.registry
+        return registry.get_sample_value("alerts_webhook_pending") == count
+
+    await eventually(reached)

@@ -125,6 +125,14 @@ async def _remember(url: str) -> int:
         await connection.close()
 
 
+async def _count_users(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM users"))
+    finally:
+        await connection.close()
+
+
 def test_it_runs_until_told_to_stop(folder: Path, port_variables: dict[str, str]) -> None:
     """Files for programs exist while everything runs, for their owner only, and go with it."""
     with supervisor(folder, port_variables) as stack:
@@ -216,3 +224,26 @@ def test_a_chosen_port_that_is_taken_is_an_error(folder: Path, port_variables: d
         with supervisor(folder, {**port_variables, "POSTGRES_PORT": str(port)}) as stack:
             stack.wait_for(f"POSTGRES_PORT={port}: this port is taken")
             assert stack.process.wait(STOP_DEADLINE_S) == 1
+
+
+def test_real_services_take_the_place_of_local_ones(
+    folder: Path, port_variables: dict[str, str], kafka_bootstrap: str, database_url: str
+) -> None:
+    """Nothing embedded is started; topics, tables and the demo tenant are made where a person pointed to."""
+    real = {
+        "KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "KAFKA_REPLICATION": "1",
+        "KAFKA_TOPIC_PROFILE": "local",
+        "DATABASE_URL": database_url,
+        "CHART_ORIGIN": "https://charts.example",
+    }
+    with supervisor(folder, {**port_variables, **real}) as stack:
+        stack.wait_for("Ctrl-C")
+        commands = " ".join(descendants(stack.process.pid).values())
+        assert not [word for word in ("java", "postgres", "chart-site") if word in commands]
+        variables = parse_environment(stack.layout.environment.read_text())
+        assert {name: variables[name] for name in real} == real
+        plan = run_apart(create_topics(load_section(KafkaSettings, variables)))
+        assert plan.create == {}
+        assert run_apart(_count_users(database_url)) == 1
+        assert stack.end() == 0

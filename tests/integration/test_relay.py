@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from tests.support.tenants import (
     new_customer,
 )
 from tests.support.topiclog import TopicLog, open_topic_log
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -123,20 +124,20 @@ def new_relay(pool: Pool, publisher: Publisher) -> TenantRelay:
 
 
 async def until_current(reader: DirectoryReader) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await reader.confirm_current(5)
-            except TransientError:
-                await asyncio.sleep(0.02)
+    async def current() -> bool:
+        with suppress(TransientError):
+            await reader.confirm_current(5)
+            return True
+        return False
+
+    await eventually(current)
 
 
 async def until_known(reader: DirectoryReader, user_id: UUID) -> Tenant:
-    async with asyncio.timeout(20):
-        # a directory is looked into, it tells nobody what it learned
-        while (tenant := reader.directory.by_id(user_id)) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    return tenant
+    async def look() -> Tenant | None:
+        return reader.directory.by_id(user_id)
+
+    return await eventually(look)
 
 
 async def test_a_new_tenant_is_published_once(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """Short words for what tests do with a real broker."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -10,21 +11,13 @@ from runtime.kafka import stop_client
 
 
 async def make_topics(bootstrap: str, **partitions: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with admin_of(bootstrap) as admin:
         await admin.create_topics([NewTopic(name, count, 1) for name, count in partitions.items()])
-    finally:
-        await admin.close()
 
 
 async def topic_names(bootstrap: str) -> set[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with admin_of(bootstrap) as admin:
         return set(await admin.list_topics())
-    finally:
-        await admin.close()
 
 
 async def produce(bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0) -> None:
@@ -40,39 +33,56 @@ async def produce(bootstrap: str, topic: str, values: Sequence[bytes], partition
 
 async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int:
     """The committed offset, 0 when there is none."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with admin_of(bootstrap) as admin:
         place = TopicPartition(topic, partition)
         offsets = await admin.list_consumer_group_offsets(group, partitions=[place])
-    finally:
-        await admin.close()
     return max(0, int(offsets[place].offset))
 
 
+async def lag(bootstrap: str, group: str, topic: str) -> int:
+    """Records of the topic that the group has not committed."""
+    places = await partitions_of(bootstrap, topic)
+    async with admin_of(bootstrap) as admin, consumer_of(bootstrap) as consumer:
+        offsets = await admin.list_consumer_group_offsets(group, partitions=places)
+        ends = await consumer.end_offsets(places)
+    return sum(int(ends[place]) - max(0, int(offsets[place].offset)) for place in places)
+
+
 async def partitions_of(bootstrap: str, topic: str) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with admin_of(bootstrap) as admin:
         described = await admin.describe_topics([topic])
-    finally:
-        await admin.close()
     return [TopicPartition(topic, number) for number in range(len(described[0]["partitions"]))]
 
 
 async def read_all(bootstrap: str, topic: str) -> list[Any]:
-    """Every record the topic holds now, partition by partition."""
+    """Every record the topic holds now, each partition in its order."""
+    places = await partitions_of(bootstrap, topic)
+    records: list[Any] = []
+    async with consumer_of(bootstrap) as consumer:
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            batches = await consumer.getmany(*places, timeout_ms=500)
+            records += [record for batch in batches.values() for record in batch]
+    return records
+
+
+@asynccontextmanager
+async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def consumer_of(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
-        records: list[Any] = []
-        for place in await partitions_of(bootstrap, topic):
-            consumer.assign([place])
-            await consumer.seek_to_beginning(place)
-            end = (await consumer.end_offsets([place]))[place]
-            while await consumer.position(place) < end:
-                batches = await consumer.getmany(place, timeout_ms=500)
-                records += batches.get(place, [])
-        return records
+        yield consumer
     finally:
         await stop_client(consumer.stop())

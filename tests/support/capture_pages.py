@@ -73,7 +73,7 @@ def redirecting_app(target: str) -> web.Application:
 
 
 class Waiting:
-    """Charts that get ready when the test says so. `all_asked` is set when all users' pages have come so far."""
+    """Charts that get ready when the test says so. `all_asked` is set when all users' pages wait for it."""
 
     def __init__(self, users: int) -> None:
         body = (
@@ -113,18 +113,31 @@ class Hanging:
 
 
 @asynccontextmanager
-async def clean_machine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+async def clean_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Path]:
     """A folder for the browsers' folders. On exit neither a process nor a folder of a browser may be there."""
-    # not the test's own folder: the browser's user must be able to enter
-    folder = Path(tempfile.mkdtemp(prefix="capture-test-"))
-    folder.chmod(0o755)
+    # pytest's own folders are made from the setting below, once, and must not end up in there
+    tmp_path_factory.getbasetemp()
+    folder = _open_folder()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     try:
         yield folder
         assert await asyncio.to_thread(survivors, descendants(os.getpid()), 2.0) == {}
-        assert list(folder.glob(f"{PREFIX}*")) == []
+        assert profiles_in(folder) == []
     finally:
         shutil.rmtree(folder)
+
+
+def profiles_in(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{PREFIX}*"))
+
+
+def _open_folder() -> Path:
+    """A folder that the browser's user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="capture-test-"))
+    folder.chmod(0o755)
+    return folder
 
 
 @asynccontextmanager

@@ -1,11 +1,9 @@
 """The ingress on a real port with what lies behind it under the test's control."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
 
 from deploy.local.ports import Ports
 from ingest.app import create_app
@@ -28,9 +26,7 @@ from tests.support.clock import FakeClock
 from tests.support.http import post
 from tests.support.stack import free_port
 from tests.support.tenants import Customer, kafka_settings, new_customer
-
-READY_DEADLINE_S: Final = 30
-READY_POLL_S: Final = 0.02
+from tests.support.waiting import eventually
 
 
 class ScriptedDelivery(KafkaDelivery):
@@ -122,10 +118,10 @@ class RunningIngress:
     context: ProcessContext
 
     async def until_ready(self) -> None:
-        async with asyncio.timeout(READY_DEADLINE_S):
-            # readiness is a question, not an event
-            while await self.context.readiness.problems():  # noqa: ASYNC110
-                await asyncio.sleep(READY_POLL_S)
+        async def ready() -> bool:
+            return not await self.context.readiness.problems()
+
+        await eventually(ready)
 
     async def until_current(self) -> None:
         """Return once the directory holds what the broker held at the time of the call."""
