@@ -16,11 +16,11 @@ run: ## install what is missing and start the whole pipeline on this machine
 
 test: ## run the tests; make test ARGS="-k word" runs some of them
 	@$(INSTALL) test
-	@exec $(PYTHON) -m pytest -m "not soak" $(ARGS)
+	@exec $(PYTHON) -m pytest $(ARGS)
 
-soak: ## run the tests in their full sizes
+soak: ## run the fault tests in their full sizes
 	@$(INSTALL) test
-	@exec $(PYTHON) -m pytest -m soak $(ARGS)
+	@ALERTS_SOAK=1 exec $(PYTHON) -m pytest tests/faults --durations=0 $(ARGS)
 
 check: ## lint, formatting and types
 	@$(INSTALL) test
@@ -30,7 +30,7 @@ check: ## lint, formatting and types
 
 bench: ## run the measurements in tests/bench
 	@$(INSTALL) test
-	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(PYTHON) "$$script" $(ARGS) || exit 1; done
+	@for script in tests/bench/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(PYTHON) "$$script" $(ARGS) || exit 1; done
 
 clean: ## remove the environment, the caches and all local data
 	@if [ -e .local/lock ] && ! flock -n .local/lock true; then echo "stop the running pipeline first"; exit 1; fi

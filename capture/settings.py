@@ -16,7 +16,7 @@ from runtime.settings import (
     PostgresSettings,
     Seconds,
     Section,
-    StorageSettings,
+    StorageWriterSettings,
 )
 
 Count = Annotated[int, Field(ge=1)]
@@ -64,7 +64,7 @@ class CaptureSettings:
     chart: ChartSection
     kafka: KafkaSettings
     postgres: PostgresSettings
-    storage: StorageSettings
+    storage: StorageWriterSettings
     encryption: EncryptionSettings
     operations: OperationsSettings
     logging: LoggingSettings

@@ -13,6 +13,10 @@ class IngestSection(Section):
 
     host: str = Field("127.0.0.1", description="address of the webhook port")
     port: Port = Field(8080, description="webhook port")
+    public_origin: str | None = Field(
+        None,
+        description="origin in webhook URLs that `alerts users` shows; unset: the webhook port",
+    )
     ack_deadline_s: Seconds = Field(
         1.5, description="time Kafka gets to ack a webhook before it is answered 503"
     )

@@ -70,28 +70,29 @@ def storable(text: str) -> str:
 
 def for_matching(text: str) -> str:
     """What the rules compare: double encoding undone where that is unambiguous, and in NFC."""
-    return text if text.isascii() else _composed(_decoded_once_more(text))
+    return text if text.isascii() else composed(decoded_once_more(text))
 
 
-def _end_of_emojis(text: str) -> int:
-    found = _OUTER_EMOJIS.match(text)
-    return found.end() if found else 0
-
-
-def _decoded_once_more(text: str) -> str:
+def decoded_once_more(text: str) -> str:
+    """Double encoding undone, if that explains all of the text."""
     if not _DOUBLE_ENCODED.search(text):
         return text
     try:
-        # Unambiguous means that all of the text is explained: one character that is not, and it stays.
         return text.translate(_WINDOWS_1252).encode("latin-1").decode("utf-8")
     except UnicodeError:
         return text
 
 
-def _composed(text: str) -> str:
+def composed(text: str) -> str:
+    """In NFC."""
     if unicodedata.is_normalized("NFC", text) or _has_absurd_marks(text):
         return text
     return unicodedata.normalize("NFC", text)
+
+
+def _end_of_emojis(text: str) -> int:
+    found = _OUTER_EMOJIS.match(text)
+    return found.end() if found else 0
 
 
 def _has_absurd_marks(text: str) -> bool:

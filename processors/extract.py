@@ -3,7 +3,7 @@
 import re
 from typing import Final, NamedTuple
 
-from processors.characters import EMOJI, plain, trimmed, without_outer_emojis
+from processors.characters import EMOJI, composed, plain, trimmed, without_outer_emojis
 from processors.reading import MAX_LABELLED, Feed, Field, Reading, is_empty
 from processors.secrecy import SECRET_LABELS
 from processors.symbols import MAX_TICKER, is_inside_ticker, read_ticker
@@ -45,7 +45,7 @@ def read_text(text: str, vocabulary: Vocabulary) -> Reading:
     if len(lines) > MAX_LABELLED:
         reading.warnings.add(Warning_.TRUNCATED_FIELDS)
     pairs_only = True
-    for line in filter(None, map(trimmed, lines[:MAX_LABELLED])):
+    for line in filter(None, map(trimmed, map(composed, lines[:MAX_LABELLED]))):
         pairs = _split_line(line, vocabulary)
         pairs_only = pairs_only and bool(pairs) and all(pair.separator == "=" for pair in pairs)
         if pairs:

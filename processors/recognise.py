@@ -4,7 +4,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from processors.characters import for_matching, plain, trimmed
+from processors.characters import decoded_once_more, for_matching, plain, trimmed
 from processors.decode import without_outer_quotes
 from processors.extract import read_text
 from processors.fragments import read_fragments
@@ -42,7 +42,7 @@ def recognise(text: str, vocabulary: Vocabulary) -> Recognised:
     message = mask_named(text)
     if isinstance(value, str):
         return Recognised(_read_inner(value, vocabulary), message)
-    reading = read_text(for_matching(without_outer_quotes(message)), vocabulary)
+    reading = read_text(decoded_once_more(without_outer_quotes(message)), vocabulary)
     if isinstance(value, list):
         reading.headline = None
     return Recognised(reading, message)
@@ -84,7 +84,7 @@ def _read_inner(text: str, vocabulary: Vocabulary) -> Reading:
             value = None
         if isinstance(value, dict):
             return _read_keys(value, vocabulary)
-    return read_text(for_matching(mask_named(text)), vocabulary)
+    return read_text(decoded_once_more(mask_named(text)), vocabulary)
 
 
 def _read_keys(alert: dict[str, JsonValue], vocabulary: Vocabulary) -> Reading:

@@ -104,6 +104,11 @@ class StorageSettings(Section):
     prefix: ClassVar[str] = "STORAGE_"
 
     directory: Path = Field(description="folder of the pictures")
+
+
+class StorageWriterSettings(StorageSettings):
+    """For the role that names pictures; readers get the names from the store."""
+
     key_secret: SecretStr = Field(description="secret that makes picture names unguessable", min_length=16)
 
 

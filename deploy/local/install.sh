@@ -69,8 +69,9 @@ apt() { quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg:
 
 install_packages() {
     packages=$(missing_packages | tr '\n' ' ')
-    [ -n "$packages" ] || return 0
-    command="apt-get install --no-install-recommends $packages"
+    # a program may be there although apt was interrupted before it had set it up
+    unfinished=.local/apt-unfinished
+    [ -n "$packages" ] || [ -e "$unfinished" ] || return 0
     command -v apt-get >/dev/null 2>&1 || fail "These packages are missing: $packages" \
         "This machine has no apt-get; install them by its own means, then run make again."
     if [ "$(id -u)" = 0 ]; then
@@ -78,15 +79,18 @@ install_packages() {
     elif sudo -n true 2>/dev/null; then
         as_root='sudo -n'
     else
-        fail "These packages are missing: $packages" "Install them, then run make again:" "    sudo $command"
+        fail "These packages are missing: $packages" "Install them, then run make again:" \
+            "    sudo apt-get install --no-install-recommends $packages"
     fi
     say "installing system packages: $packages"
-    # an apt-get that was interrupted leaves packages unpacked but not set up
+    touch "$unfinished"
     quietly $as_root dpkg --configure -a
     apt update
+    apt install --fix-broken
     case " $packages" in *' postgresql '*) without_cluster ;; *) apt install --no-install-recommends $packages ;; esac
     packages=$(missing_packages | tr '\n' ' ')
     [ -z "$packages" ] || fail "Installed, but still too old or missing: $packages"
+    rm -f "$unfinished"
 }
 
 # Debian makes and starts a database cluster of its own with the server; nobody asked for one here.

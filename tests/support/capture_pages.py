@@ -116,17 +116,23 @@ class Hanging:
 async def clean_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Path]:
-    """A folder for the browsers' folders. On exit neither a process nor a folder of a browser may be there."""
+    """A folder for the browsers' folders. On exit no process and no folder of a browser may be there."""
     # pytest's own folders are made from the setting below, once, and must not end up in there
     tmp_path_factory.getbasetemp()
     folder = _open_folder()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     try:
         yield folder
-        assert await asyncio.to_thread(survivors, descendants(os.getpid()), 2.0) == {}
+        assert await asyncio.to_thread(survivors, _browsers(), 2.0) == {}
         assert profiles_in(folder) == []
     finally:
         shutil.rmtree(folder)
+
+
+def _browsers() -> dict[int, str]:
+    """This test's own, not the servers that all tests share."""
+    processes = descendants(os.getpid())
+    return {pid: command for pid, command in processes.items() if "headless-shell" in command}
 
 
 def profiles_in(folder: Path) -> list[Path]:

@@ -34,7 +34,7 @@ from runtime.settings import (
     LoggingSettings,
     OperationsSettings,
     PostgresSettings,
-    StorageSettings,
+    StorageWriterSettings,
 )
 from schemas.plans import Plan
 from schemas.records import CaptureEvent, CaptureEventKind, CaptureRequest, Picture
@@ -285,7 +285,7 @@ def capture_settings(origin: str, **changes: Any) -> CaptureSettings:
         chart=ChartSection(origin=origin),
         kafka=KafkaSettings.model_validate({"bootstrap": "127.0.0.1:1"}),
         postgres=PostgresSettings.model_validate({"url": "postgresql://127.0.0.1:1/none"}),
-        storage=StorageSettings(directory=Path("/nowhere"), key_secret=KEY_SECRET),
+        storage=StorageWriterSettings(directory=Path("/nowhere"), key_secret=KEY_SECRET),
         encryption=EncryptionSettings(keys=SecretStr("k1:" + "A" * 43 + "=")),
         operations=OperationsSettings.model_validate({}),
         logging=LoggingSettings.model_validate({}),

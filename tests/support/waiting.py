@@ -13,6 +13,6 @@ _POLL_S: Final = 0.02
 async def eventually(question: Callable[[], Awaitable[T | None]]) -> T:
     """The first answer that is true. Fails with `TimeoutError`."""
     async with asyncio.timeout(_DEADLINE_S):
-        while not (answer := await question()):
+        while not (answer := await question()):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_POLL_S)
     return answer

@@ -12,7 +12,7 @@ from runtime.settings import (
     OperationsSettings,
     PostgresSettings,
     SettingsError,
-    StorageSettings,
+    StorageWriterSettings,
     load_section,
     load_settings,
     variables_of,
@@ -28,7 +28,7 @@ class Everything:
     operations: OperationsSettings
     logging: LoggingSettings
     encryption: EncryptionSettings
-    storage: StorageSettings
+    storage: StorageWriterSettings
 
 
 COMPLETE: Mapping[str, str] = {
