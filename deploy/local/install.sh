@@ -10,6 +10,9 @@ cd "$root"
 # Somebody's settings for other Python projects must not send our packages elsewhere.
 unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV VIRTUAL_ENV || true
 
+# Java reads folder names in the locale's encoding and gives up on what is not in it.
+export LC_ALL=C.UTF-8
+
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$@" >&2; exit 1; }
 

@@ -130,7 +130,7 @@ async def clean_machine(
 
 
 def _browsers() -> dict[int, str]:
-    """This test's own, not the servers that all tests share."""
+    """Those of the test itself, not the servers that all tests share."""
     processes = descendants(os.getpid())
     return {pid: command for pid, command in processes.items() if "headless-shell" in command}
 
