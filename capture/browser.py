@@ -1,6 +1,7 @@
 """One running browser under watch, and the supply that replaces it when it is worn, gone or stuck."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,8 +10,9 @@ from typing import Any, Final
 
 import pyppeteer.browser
 
-from capture.connection import CommandError, PipeConnection
+from capture.connection import PipeConnection
 from capture.contexts import WarmContexts, Warmth
+from capture.errors import CommandError
 from capture.launcher import BrowserProcess
 from runtime.clock import Clock
 from runtime.errors import TransientError
@@ -21,6 +23,8 @@ HEALTH_DEADLINE_S: Final = 2.0
 WATCH_INTERVAL_S: Final = 1.0
 _MISSES_MAX: Final = 2
 _STDERR_CHUNKS: Final = 32
+_STDERR_CHUNK_BYTES: Final = 1024
+_LAST_WORDS_S: Final = 1.0
 
 log = get_logger(__name__)
 
@@ -54,7 +58,7 @@ class LiveBrowser:
         self.captures = 0
         self.users = 0
         self.retired = False
-        self.stderr: deque[bytes] = deque(maxlen=_STDERR_CHUNKS)
+        self._stderr = _Tail()
         self._born_s = clock.monotonic_s()
         self._clock = clock
         self._errors: asyncio.BaseTransport | None = None
@@ -81,7 +85,7 @@ class LiveBrowser:
 
     @property
     def stderr_text(self) -> str:
-        return b"".join(self.stderr).decode(errors="replace")
+        return b"".join(self._stderr.chunks).decode(errors="replace")
 
     async def healthy(self) -> bool:
         """Whether the browser answers within 2 s. Never raises."""
@@ -109,7 +113,7 @@ class LiveBrowser:
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         errors = open(self.process.errors_fd, "rb", 0)  # noqa: SIM115, ASYNC230, PTH123 - the transport closes it
-        self._errors, _ = await loop.connect_read_pipe(lambda: _Tail(self.stderr), errors)
+        self._errors, _ = await loop.connect_read_pipe(lambda: self._stderr, errors)
         await self.connection.open(self.process.commands_fd, self.process.replies_fd)
         await self.connection.send("Browser.getVersion", deadline_s=START_DEADLINE_S)
         self.connection.on("Target.targetCreated", self._refuse_popup)
@@ -133,9 +137,15 @@ class LiveBrowser:
 
     async def _bury(self) -> None:
         self.connection.close()
-        if self._errors is not None and not self._errors.is_closing():
-            self._errors.close()
         await asyncio.shield(self.process.end())
+        if self._errors is None:
+            return
+        # what a dead browser has written last is still on its way
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._stderr.ended.wait()
+        if not self._errors.is_closing():
+            self._errors.close()
 
     def _refuse_popup(self, event: dict[str, Any]) -> None:
         target = event["targetInfo"]
@@ -193,8 +203,12 @@ class BrowserSupply:
 class _Tail(asyncio.Protocol):
     """Keeps the last chunks, so that a browser that talks without end costs no memory."""
 
-    def __init__(self, chunks: deque[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self) -> None:
+        self.chunks: deque[bytes] = deque(maxlen=_STDERR_CHUNKS)
+        self.ended = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        self._chunks.append(data[-1024:])
+        self.chunks.append(data[-_STDERR_CHUNK_BYTES:])
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.ended.set()

@@ -11,10 +11,13 @@ from schemas.records import CaptureRequest
 
 _CHART_ID: Final = re.compile(r"[A-Za-z0-9]{4,32}")
 _TICKER_MAX_CHARS: Final = 256
-_SPOKEN_INTERVAL: Final = re.compile(r"(\d{0,4})\s?([A-Za-z]{0,5})")
+_SPOKEN_INTERVAL: Final = re.compile(r"(\d{0,5})\s?([A-Za-z]{0,7})")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MINUTES: Final = {"": 1, "m": 1, "min": 1, "mins": 1, "h": 60, "hr": 60, "hrs": 60}
-_LONG_UNITS: Final = {"s": "S", "sec": "S", "d": "D", "w": "W", "mo": "M"}
+_MINUTE_WORDS: Final = {"": 1, "m": 1, "min": 1, "minute": 1, "h": 60, "hr": 60, "hour": 60}
+_LETTERS: Final = {
+    "s": "S", "sec": "S", "second": "S", "d": "D", "day": "D", "w": "W", "week": "W", "mo": "M", "month": "M"
+}  # fmt: skip
+_MOST: Final = {"": 1440, "S": 999, "D": 365, "W": 52, "M": 12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +97,20 @@ def interval_code(text: str | None) -> str | None:
     match = _SPOKEN_INTERVAL.fullmatch((text or "").strip())
     if match is None or not any(match.groups()):
         return None
-    count, unit = int(match[1] or 1), match[2]
-    if count == 0:
-        return None
+    count, letter = _counted(int(match[1] or 1), match[2])
+    return f"{count}{letter}" if 1 <= count <= _MOST.get(letter, 0) else None
+
+
+def _counted(count: int, unit: str) -> tuple[int, str]:
+    """How many of which of TradingView's units; a letter it does not have stands for an unknown one."""
     if unit == "M":
-        return f"{count}M"
-    minutes = _MINUTES.get(unit.lower())
-    if minutes is not None:
-        return str(count * minutes)
-    letter = _LONG_UNITS.get(unit.lower())
-    return f"{count}{letter}" if letter else None
+        return count, unit
+    word = unit.lower()
+    # the plural, but not the `s` of seconds
+    word = word[:-1] if len(word) > 1 and word.endswith("s") else word
+    if word in _MINUTE_WORDS:
+        return count * _MINUTE_WORDS[word], ""
+    return count, _LETTERS.get(word, "?")
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,15 +8,22 @@ where it happened, and every command has a deadline. pyppeteer is untyped: this 
 import asyncio
 import json
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from pyee import EventEmitter
 from pyppeteer.connection import CDPSession
-from pyppeteer.errors import NetworkError
 
+from capture.errors import (
+    BrowserGoneError,
+    CommandDeadlineError,
+    CommandError,
+    CommandRefusedError,
+    TargetGoneError,
+)
+from capture.strays import TaskLoop
 from runtime.logging import get_logger
 
 COMMAND_DEADLINE_S: Final = 10.0
@@ -26,58 +33,12 @@ Parameters = dict[str, Any]
 log = get_logger(__name__)
 
 
-class CommandError(NetworkError):  # type: ignore[misc]  # pyppeteer is untyped; its own code catches this type
-    """A DevTools command brought no result."""
-
-
-class CommandRefusedError(CommandError):
-    """The browser answered with an error."""
-
-
-class CommandDeadlineError(CommandError):
-    """The browser did not answer in time."""
-
-
-class TargetGoneError(CommandError):
-    """The page was closed or has crashed."""
-
-
-class BrowserGoneError(CommandError):
-    """The browser has ended, or was ended."""
-
-
 @dataclass(slots=True)
 class _Command:
     method: str
     session_id: str | None
     reply: "asyncio.Future[Any]"
     timer: asyncio.TimerHandle
-
-
-class TaskLoop:
-    """The part of an event loop that pyppeteer uses. Its stray tasks get an owner, their errors a place."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def create_task(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def create_future(self) -> "asyncio.Future[Any]":
-        return self._loop.create_future()
-
-    def cancel_all(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.debug("browser_task_failed", error=type(task.exception()).__name__)
 
 
 class _ContainedEmitter(EventEmitter):  # type: ignore[misc]  # pyee is skipped by mypy, as all untyped libraries

@@ -7,7 +7,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from capture.chart import Origin
-from capture.connection import CommandError, PipeConnection
+from capture.connection import PipeConnection
+from capture.errors import CommandError
 from capture.session import TradingViewSession
 from capture.site import Site
 from runtime.clock import Clock

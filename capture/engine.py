@@ -12,10 +12,10 @@ from uuid import UUID
 
 from pyppeteer.errors import BrowserError
 
-from capture.browser import BrowserSupply, LiveBrowser, Wear
+from capture.browser import BrowserStartError, BrowserSupply, LiveBrowser, Wear
 from capture.chart import ChartView, Origin
-from capture.connection import BrowserGoneError, CommandDeadlineError, CommandError, TargetGoneError
 from capture.contexts import Warmth, session_cookies
+from capture.errors import BrowserGoneError, CommandDeadlineError, CommandError, TargetGoneError
 from capture.launcher import browser_account
 from capture.outcomes import CaptureFailedError, Outcome, PictureWarning
 from capture.phases import Phase, Phases
@@ -176,9 +176,9 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[Engine]:
-    """An engine with a browser that answers. Everything of it is gone on exit.
+    """An engine, with a browser that is up if one can be started now. Everything of it is gone on exit.
 
-    Sweeps what dead workers have left. Raises `FatalError` or `BrowserStartError`.
+    Sweeps what dead workers have left. Raises `FatalError` for settings that cannot work.
     """
     capture = settings.capture
     if not capture.browser.exists():
@@ -201,10 +201,18 @@ async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[
         "engine_opened", site_version=site.version, real_site=site.includes(origin), profiles_swept=swept
     )
     try:
-        await supply.healthy()
+        await _warm_up(supply)
         yield Engine(EngineParts(supply, site, origin, clock, capture.try_deadline_s))
     finally:
         await supply.close()
+
+
+async def _warm_up(supply: BrowserSupply) -> None:
+    """So that the first picture does not wait. A failure here shows in the readiness of the process."""
+    try:
+        await supply.healthy()
+    except BrowserStartError as error:
+        log.error("browser_not_started", detail=str(error))  # noqa: TRY400 - no traceback
 
 
 def _shows_what_was_asked(look: Look | None) -> bool:

@@ -59,9 +59,10 @@ class Scheduler(Generic[TicketT]):
     """Grants waiting jobs to free slots.
 
     The highest plan first, every tenth grant aside; inside a plan the users take turns; of one user first
-    come, first served, one at a time. Requests with equal keys share a job until it is granted; one that waits
-    for its next try takes in no more, so that each request has all its tries. Whoever is granted a job calls
-    `finish` or `retry` once. Requests past their `capture_by` are never granted: `expire` hands them out.
+    come, first served, one at a time. Requests with equal keys share a job until it is granted; one that
+    waits for its next try takes in no more, so that each request has all its tries. Whoever is granted a job
+    calls `finish` or `retry` once. Requests past their `capture_by` are never granted, but handed out by
+    `expire`.
     """
 
     def __init__(self, slots: int, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """How this worker's browsers are started: which flags, as whom, with the sandbox wherever it can be had."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from runtime.clock import Clock
 from runtime.logging import get_logger
 
 _SANDBOX_REFUSED: Final = "No usable sandbox"
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - asked for its size only
+_SHARED_MEMORY_LEAST_BYTES: Final = 512 * 1024 * 1024
 
 _OFF: Final = (
     "AcceptCHFrame,AutofillServerCommunication,DialMediaRouteProvider,GlobalMediaControls,MediaRouter,"
@@ -31,7 +34,6 @@ _FLAGS: Final = (
     "--disable-breakpad",
     "--disable-component-update",
     "--disable-default-apps",
-    "--disable-dev-shm-usage",
     "--disable-domain-reliability",
     "--disable-extensions",
     "--disable-field-trial-config",
@@ -93,7 +95,7 @@ class BrowserStarter:
     async def _start(self) -> LiveBrowser:
         plan = self._plan
         account = plan.account
-        flags = [*_FLAGS, f"--host-resolver-rules={resolver_rules(plan.origin, plan.site)}"]
+        flags = [*_FLAGS, *_memory_flags(), f"--host-resolver-rules={resolver_rules(plan.origin, plan.site)}"]
         if not self._sandboxed:
             flags.append("--no-sandbox")
         profile = create_profile(plan.profiles, (account.uid, account.gid) if account else None)
@@ -105,6 +107,12 @@ class BrowserStarter:
         browser = await LiveBrowser.start(process, plan.warmth, self._clock)
         log.info("browser_started", pid=process.popen.pid, sandboxed=self._sandboxed)
         return browser
+
+
+def _memory_flags() -> list[str]:
+    """Containers give little shared memory unless asked; pictures then go through files instead."""
+    shared_bytes = shutil.disk_usage(_SHARED_MEMORY).total if _SHARED_MEMORY.exists() else 0
+    return ["--disable-dev-shm-usage"] if shared_bytes < _SHARED_MEMORY_LEAST_BYTES else []
 
 
 def resolver_rules(origin: Origin, site: Site) -> str:

@@ -3,13 +3,15 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from runtime.clock import Clock, SystemClock
-from runtime.errors import FatalError
+from runtime.errors import FatalError, TransientError
 from runtime.logging import get_logger, setup_logging
 from runtime.metrics import Metrics, create_metrics
 from runtime.operations import serve_operations
@@ -18,6 +20,7 @@ from runtime.settings import LoggingSettings, OperationsSettings
 
 EXIT_FAILED: Final = 1
 EXIT_DRAIN_DEADLINE: Final = 3
+HUNG_AFTER_S: Final = 2.0
 
 log = get_logger(__name__)
 
@@ -93,17 +96,19 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
 
 async def _serve(settings: ProcessSettings, role: Role) -> int:
     context = ProcessContext()
+    started, leave = asyncio.Event(), asyncio.Event()
+    context.readiness.add("started", partial(_check_started, started))
     async with (
         stop_signals() as stop,
         serve_operations(settings.operations, context.readiness, context.metrics),
     ):
-        started, leave = asyncio.Event(), asyncio.Event()
         life = asyncio.create_task(_live(role, context, started, leave), name=settings.name)
         stopping = asyncio.create_task(stop.wait())
         ends: set[asyncio.Future[Any]] = {life, stopping, context.failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         leave.set()
+        _end_hung_process(settings.operations.drain_deadline_s + HUNG_AFTER_S)
         if not started.is_set():
             # it may wait for a broker without end, and has begun nothing that must be finished
             life.cancel()
@@ -120,6 +125,11 @@ async def _live(role: Role, context: ProcessContext, started: asyncio.Event, lea
         log.info("process_draining")
 
 
+async def _check_started(started: asyncio.Event) -> None:
+    if not started.is_set():
+        raise TransientError("the role is starting")
+
+
 async def _drain(life: "asyncio.Task[None]", deadline_s: float) -> None:
     _done, late = await asyncio.wait({life}, timeout=deadline_s)
     if late:
@@ -128,6 +138,13 @@ async def _drain(life: "asyncio.Task[None]", deadline_s: float) -> None:
         os._exit(EXIT_DRAIN_DEADLINE)
     if not life.cancelled():
         life.result()
+
+
+def _end_hung_process(after_s: float) -> None:
+    """Backstop for what holds the interpreter after the drain: a thread, a task that ignores its end."""
+    timer = threading.Timer(after_s, os._exit, (EXIT_DRAIN_DEADLINE,))
+    timer.daemon = True
+    timer.start()
 
 
 def _exit_code(context: ProcessContext) -> int:

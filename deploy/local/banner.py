@@ -13,8 +13,11 @@ The pipeline runs. It works for the demo tenant until you press Ctrl-C; its data
 
 Send an alert:
 
-  curl -sS '{webhook_url}?chart={chart_id}' --data-binary \\
-    $'BTCUSDT long entry\\nTicker: BINANCE:BTCUSDT\\nPrice: 67890.5\\nSignal: LONG\\nInterval: 15'
+  curl -sS '{webhook_url}?chart={chart_id}' --data-binary '🐸 ADX DEF [APIDEVS]
+  🪙 Ticker: BINANCE:BTCUSDT
+  💰 Precio: $67,890.50
+  📈 Señal: Divergencia Alcista 🟢
+  Interval: 15'
 
 See what became of it, with a link to the picture:
 

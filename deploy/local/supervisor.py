@@ -20,7 +20,7 @@ START_DEADLINE_S: Final = 120.0
 
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
-_CHECK_EVERY_S: Final = 0.05
+_CHECK_EVERY_S: Final = 0.1
 _SHOWN_LOG_LINES: Final = 12
 
 Say = Callable[[str], None]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -125,9 +126,11 @@ async def _stop(stack: LocalStack, signals: StopSignals) -> None:
 
 def say(text: str) -> None:
     """Tell the person at the terminal; that nobody reads is no reason to end."""
-    with contextlib.suppress(OSError):
+    try:
         click.echo(text)
-        sys.stdout.flush()
+    except OSError:
+        # the interpreter's own last flush would fail as well
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

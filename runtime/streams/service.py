@@ -98,7 +98,7 @@ async def run_app(
     watch = asyncio.create_task(guarded(_watch(app, subscriptions, context), context), name="stream-watch")
     try:
         app.finalize()
-        await app.start()
+        await _start_app(app)
         log.info("consumer_started", group=settings.group)
         yield
     finally:
@@ -187,9 +187,22 @@ async def _watch(app: faust.App, subscriptions: Sequence[Subscription], context:
             gauge.set(subscription.intake.oldest_age_s())
 
 
-async def _stop_app(app: faust.App) -> None:
+async def _start_app(app: faust.App) -> None:
+    # Faust's start ignores cancellation while it waits for the group: in a task of its own it can be left.
+    starting = asyncio.create_task(app.start(), name="stream-start")
     try:
-        async with asyncio.timeout(APP_STOP_DEADLINE_S):
-            await app.stop()
-    except TimeoutError:
+        await asyncio.wait({starting})
+    except asyncio.CancelledError:
+        starting.cancel()
+        raise
+    starting.result()
+
+
+async def _stop_app(app: faust.App) -> None:
+    stopping = asyncio.create_task(app.stop(), name="stream-stop")
+    _done, late = await asyncio.wait({stopping}, timeout=APP_STOP_DEADLINE_S)
+    if late:
         log.warning("consumer_stop_abandoned")
+        stopping.cancel()
+    elif (error := stopping.exception()) is not None:
+        log.warning("consumer_stop_failed", error=type(error).__name__)

@@ -159,6 +159,9 @@ async def test_a_blank_chart_never_counts(browser_path: Path) -> None:
         "new WebSocket(`ws://${location.host}/nowhere`); fetch('/nowhere');",
         "navigator.serviceWorker?.register('/worker.js'); Notification.requestPermission();",
         "location.hash = 'moved';",
+        "new Worker(URL.createObjectURL(new Blob(['postMessage(1)'])));",
+        "document.body.append(Object.assign(document.createElement('iframe'), { srcdoc: 'inside' }));",
+        "console.log('\\ud800', { deep: { er: [1, 2, 3] } }); setTimeout(() => { throw 1; }, 0);",
     ],
 )
 async def test_what_pages_do_is_survived(browser_path: Path, body: str) -> None:

@@ -63,6 +63,13 @@ def test_a_ticker_is_short_and_printable(ticker: str) -> None:
         ("", None),
         ("0", None),
         ("soon", None),
+        ("4 hours", "240"),
+        ("2 weeks", "2W"),
+        ("45 secs", "45S"),
+        ("1440", "1440"),
+        ("1441", None),  # the site would show its own
+        ("25h", None),
+        ("13M", None),
         ("5&chart=x", None),
     ],
 )

@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from capture.connection import (
-    BrowserGoneError,
-    CommandDeadlineError,
-    CommandRefusedError,
-    FlatSession,
-    PipeConnection,
-    TargetGoneError,
-)
+from capture.connection import FlatSession, PipeConnection
+from capture.errors import BrowserGoneError, CommandDeadlineError, CommandRefusedError, TargetGoneError
 
 PAGE = {"targetId": "T1", "type": "page"}
 
