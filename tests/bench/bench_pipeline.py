@@ -63,9 +63,8 @@ async def measure_webhooks(client: Client) -> None:
     acked_s = time.perf_counter()
     await client.settled(set(ids), 120)
     print(f"webhooks of 1 KB, {RATE_PER_S}/s for {SECONDS} s, open loop: {figures(latencies_ms)}")
-    print(
-        f"  last row visible {time.perf_counter() - acked_s:.2f} s after the last answer (reading all included)"
-    )
+    visible_s = time.perf_counter() - acked_s
+    print(f"  all rows visible {visible_s:.2f} s after the last answer, reading them included")
 
 
 def figures(values: Sequence[float]) -> str:

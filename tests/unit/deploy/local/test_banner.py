@@ -24,15 +24,14 @@ def demo() -> Demo:
 
 def commands(text: str) -> list[list[str]]:
     """The arguments of the shell commands in a text, as a shell would see them."""
-    joined = text.replace("\\\n", " ")
-    return [shlex.split(line) for line in joined.splitlines() if line.strip().startswith("curl ")]
+    return [shlex.split(line) for line in text.splitlines() if line.strip().startswith("curl ")]
 
 
 def test_the_banner_holds_two_commands_to_paste(demo: Demo) -> None:
     """One sends an alert to the demo tenant, one reads what became of it."""
     send, read = commands(banner(Layout(Path("/clone")), ADDRESSES, demo))
     assert "http://127.0.0.1:8080/webhook/u/the-token?chart=DEMO1234" in send
-    assert any("Ticker: BINANCE:BTCUSDT" in argument for argument in send)
+    assert json.loads(send[-1])["ticker"] == "BINANCE:BTCUSDT"
     assert "Authorization: Bearer the-user-key" in read
     assert f"http://127.0.0.1:8081/api/users/{USER}/signals?limit=5" in read
 
