@@ -1,6 +1,5 @@
 """`alerts api`: the read side as a process."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,8 +17,7 @@ from runtime.environment import Environment
 from runtime.logging import get_logger
 from runtime.operations import serve_http
 from runtime.postgres import open_pool, ping
-from runtime.process import ProcessContext, ProcessSettings, run_role
-from runtime.settings import load_settings
+from runtime.process import ProcessContext, run_command
 
 log = get_logger(__name__)
 
@@ -28,9 +26,7 @@ log = get_logger(__name__)
 @click.pass_obj
 def command(environment: Environment) -> None:
     """Serve the read side."""
-    settings = load_settings(ApiSettings, environment.values)
-    process = ProcessSettings("api", settings.logging, settings.operations)
-    sys.exit(run_role(process, lambda context: serve_api(settings, context)))
+    run_command("api", ApiSettings, serve_api, environment.values)
 
 
 @asynccontextmanager

@@ -54,12 +54,14 @@ class _ContainedEmitter(EventEmitter):  # type: ignore[misc]  # pyee is skipped 
 class FlatSession(_ContainedEmitter, CDPSession):  # type: ignore[misc]  # likewise
     """A page's session. Commands travel on the connection, marked with the session's id."""
 
+    _gone: type[CommandError] = TargetGoneError
+
     def send(
         self, method: str, params: Parameters | None = None, deadline_s: float = COMMAND_DEADLINE_S
     ) -> "asyncio.Future[Any]":
         """The reply, later. Fails with a `CommandError`; dropping or cancelling it is harmless."""
         if self._connection is None:
-            raise TargetGoneError(f"{method}: the page is gone")
+            raise self._gone(f"{method}: no longer there to answer")
         reply: asyncio.Future[Any] = self._connection.issue(method, params, self._sessionId, deadline_s)
         return reply
 
@@ -72,9 +74,11 @@ class FlatSession(_ContainedEmitter, CDPSession):  # type: ignore[misc]  # likew
         if self._connection is not None:
             await self._connection.send("Target.detachFromTarget", {"sessionId": self._sessionId})
 
-    def _on_closed(self) -> None:
-        """Afterwards the connection emits `detached`, with whether it is itself closed."""
+    def end(self, gone: type[CommandError]) -> None:
+        """Later commands fail with `gone`; whoever listens to `detached` is told it."""
         self._connection = None
+        self._gone = gone
+        self.emit("detached", gone)
 
 
 class PipeConnection(_ContainedEmitter):
@@ -205,8 +209,7 @@ class PipeConnection(_ContainedEmitter):
         session = self._sessions.pop(session_id, None)
         if session is not None:
             self._fail(lambda command: command.session_id == session_id, TargetGoneError)
-            session._on_closed()  # noqa: SLF001 - pyppeteer's hook of a session
-            session.emit("detached", self.closed.is_set())
+            session.end(BrowserGoneError if self.closed.is_set() else TargetGoneError)
 
     def _expire(self, number: int) -> None:
         command = self._commands.pop(number, None)

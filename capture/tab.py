@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from capture.connection import FlatSession
+from capture.errors import BrowserGoneError, CommandError
 from capture.outcomes import CaptureFailedError, Outcome
 from capture.readiness import BINDING, PROBE, Look, Report, read_look, read_report
 from runtime.logging import get_logger
@@ -116,8 +117,8 @@ class Tab:
     def _is_document(self, event: dict[str, Any]) -> bool:
         return event.get("type") == "Document" and event.get("frameId") == self._main_frame
 
-    def _on_detached(self, browser_is_gone: bool) -> None:  # noqa: FBT001 - an event's only value
-        self._fail(Outcome.BROWSER_CRASHED if browser_is_gone else Outcome.PAGE_CRASHED)
+    def _on_detached(self, gone: type[CommandError]) -> None:
+        self._fail(Outcome.BROWSER_CRASHED if gone is BrowserGoneError else Outcome.PAGE_CRASHED)
 
     def _fail(self, outcome: Outcome, detail: str = "") -> None:
         self._reports.put_nowait(CaptureFailedError(outcome, detail))

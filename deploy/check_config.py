@@ -32,7 +32,7 @@ def check(roles: tuple[str, ...], values: Mapping[str, str]) -> list[Variable]:
     """Every variable of the roles, once, by name. Raises `SettingsError` with all problems of all roles."""
     variables: dict[str, Variable] = {}
     problems: dict[str, None] = {}
-    for kind in _kinds(roles):
+    for kind in kinds(roles):
         try:
             variables |= {item.name: item for item in variables_of(load_settings(kind, values))}
         except SettingsError as error:
@@ -42,7 +42,8 @@ def check(roles: tuple[str, ...], values: Mapping[str, str]) -> list[Variable]:
     return [variables[name] for name in sorted(variables)]
 
 
-def _kinds(roles: tuple[str, ...]) -> Iterator[type[Any]]:
+def kinds(roles: tuple[str, ...]) -> Iterator[type[Any]]:
+    """The settings dataclasses of the roles. Imports their packages."""
     for role in roles:
         module, attribute = SETTINGS[role].split(":")
         yield getattr(importlib.import_module(module), attribute)

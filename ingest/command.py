@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -19,8 +18,7 @@ from runtime.environment import Environment
 from runtime.ids import SignalIds
 from runtime.logging import get_logger
 from runtime.operations import serve_http
-from runtime.process import ProcessContext, ProcessSettings, guarded, run_role
-from runtime.settings import load_settings
+from runtime.process import ProcessContext, guarded, run_command
 
 log = get_logger(__name__)
 
@@ -29,9 +27,7 @@ log = get_logger(__name__)
 @click.pass_obj
 def command(environment: Environment) -> None:
     """Accept webhooks and publish them to Kafka."""
-    settings = load_settings(IngestSettings, environment.values)
-    process = ProcessSettings("ingest", settings.logging, settings.operations)
-    sys.exit(run_role(process, lambda context: serve_ingest(settings, context)))
+    run_command("ingest", IngestSettings, serve_ingest, environment.values)
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """`alerts process`: the processors of the main lane as a process."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -14,9 +13,8 @@ from processors.settings import ProcessorSettings
 from processors.stage import STAGE, ProcessorStage
 from runtime.directory import open_directory
 from runtime.environment import Environment
-from runtime.process import ProcessContext, ProcessSettings, run_role
+from runtime.process import ProcessContext, run_command
 from runtime.publisher import open_publisher
-from runtime.settings import load_settings
 from runtime.streams.service import Stage, StreamSettings, run_stages
 from schemas.topics import WEBHOOKS_RAW
 
@@ -27,9 +25,7 @@ GROUP: Final = "alerts.process.main"
 @click.pass_obj
 def command(environment: Environment) -> None:
     """Turn raw webhooks into signals."""
-    settings = load_settings(ProcessorSettings, environment.values)
-    process = ProcessSettings("process", settings.logging, settings.operations)
-    sys.exit(run_role(process, lambda context: serve_processors(settings, context)))
+    run_command("process", ProcessorSettings, serve_processors, environment.values)
 
 
 @asynccontextmanager

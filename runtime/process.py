@@ -3,12 +3,13 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from runtime.clock import Clock, SystemClock
 from runtime.errors import FatalError, TransientError
@@ -16,7 +17,7 @@ from runtime.logging import get_logger, setup_logging
 from runtime.metrics import Metrics, create_metrics
 from runtime.operations import serve_operations
 from runtime.readiness import Readiness
-from runtime.settings import LoggingSettings, OperationsSettings
+from runtime.settings import LoggingSettings, OperationsSettings, load_settings
 
 EXIT_FAILED: Final = 1
 EXIT_DRAIN_DEADLINE: Final = 3
@@ -77,6 +78,32 @@ def run_role(settings: ProcessSettings, role: Role) -> int:
     except FatalError as error:
         log.error("process_failed", error=type(error).__name__, detail=str(error))  # noqa: TRY400 - no traceback
         return EXIT_FAILED
+
+
+class RoleSettings(Protocol):
+    """What the settings of every role hold."""
+
+    @property
+    def logging(self) -> LoggingSettings: ...
+
+    @property
+    def operations(self) -> OperationsSettings: ...
+
+
+SettingsT = TypeVar("SettingsT", bound=RoleSettings)
+Serve = Callable[[SettingsT, ProcessContext], AbstractAsyncContextManager[None]]
+
+
+def run_command(
+    name: str, kind: type[SettingsT], serve: Serve[SettingsT], values: Mapping[str, str]
+) -> NoReturn:
+    """What `alerts <role>` does: load the role's settings, run it, exit with its code.
+
+    Raises `SettingsError` before anything is started.
+    """
+    settings = load_settings(kind, values)
+    process = ProcessSettings(name, settings.logging, settings.operations)
+    sys.exit(run_role(process, lambda context: serve(settings, context)))
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """`alerts sink`: the sink as a process."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,9 +10,8 @@ import click
 from runtime.directory import open_directory
 from runtime.environment import Environment
 from runtime.postgres import open_pool, ping
-from runtime.process import ProcessContext, ProcessSettings, guarded, run_role
+from runtime.process import ProcessContext, guarded, run_command
 from runtime.publisher import open_publisher
-from runtime.settings import load_settings
 from runtime.streams.service import Stage, StreamSettings, run_stages
 from schemas.topics import CAPTURE_EVENTS, SIGNALS
 from sinks.relay import TenantRelay
@@ -28,9 +26,7 @@ GROUP: Final = "alerts.sink"
 @click.pass_obj
 def command(environment: Environment) -> None:
     """Store signals and capture events; publish tenant changes."""
-    settings = load_settings(SinkSettings, environment.values)
-    process = ProcessSettings("sink", settings.logging, settings.operations)
-    sys.exit(run_role(process, lambda context: serve_sink(settings, context)))
+    run_command("sink", SinkSettings, serve_sink, environment.values)
 
 
 @asynccontextmanager

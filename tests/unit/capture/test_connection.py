@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from capture.connection import FlatSession, PipeConnection
-from capture.errors import BrowserGoneError, CommandDeadlineError, CommandRefusedError, TargetGoneError
+from capture.errors import (
+    BrowserGoneError,
+    CommandDeadlineError,
+    CommandError,
+    CommandRefusedError,
+    TargetGoneError,
+)
 
 PAGE = {"targetId": "T1", "type": "page"}
 
@@ -161,7 +167,7 @@ async def test_a_crashed_page_fails_its_commands_alone(connection: PipeConnectio
 async def test_a_detached_page_is_gone(connection: PipeConnection, peer: Peer) -> None:
     """Pending and later commands fail, whoever listens is told, and nothing is kept of it."""
     session = await attach(connection, peer)
-    told: asyncio.Queue[bool] = asyncio.Queue()
+    told: asyncio.Queue[type[CommandError]] = asyncio.Queue()
     session.on("detached", told.put_nowait)
     reply = session.send("A.a")
     peer.say(method="Target.detachedFromTarget", params={"sessionId": "S1"})
@@ -170,14 +176,14 @@ async def test_a_detached_page_is_gone(connection: PipeConnection, peer: Peer) -
     with pytest.raises(TargetGoneError):
         await session.send("A.a")
     session.tell("A.a", {})
-    assert await told.get() is False
+    assert await told.get() is TargetGoneError
     assert connection._sessions == {}
 
 
 async def test_the_end_of_the_browser_fails_everything(connection: PipeConnection, peer: Peer) -> None:
     """At once, and every later command too."""
     session = await attach(connection, peer)
-    told: asyncio.Queue[bool] = asyncio.Queue()
+    told: asyncio.Queue[type[CommandError]] = asyncio.Queue()
     session.on("detached", told.put_nowait)
     pending = [connection.send("A.a"), session.send("B.b")]
     peer.hang_up()
@@ -185,9 +191,10 @@ async def test_the_end_of_the_browser_fails_everything(connection: PipeConnectio
     for reply in pending:
         with pytest.raises(BrowserGoneError):
             await reply
-    with pytest.raises(BrowserGoneError):
-        await connection.send("A.a")
-    assert await told.get() is True
+    for sender in (connection, session):
+        with pytest.raises(BrowserGoneError):
+            await sender.send("A.a")
+    assert await told.get() is BrowserGoneError
 
 
 async def test_big_messages_arrive_whole(connection: PipeConnection, peer: Peer) -> None:
