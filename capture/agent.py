@@ -107,6 +107,8 @@ async def _working(worker: CaptureWorker, context: ProcessContext) -> AsyncItera
     try:
         yield
     finally:
+        # again, for when the stream could not even be entered; a worker that has drained returns at once
+        await worker.drain(0)
         await running
 
 

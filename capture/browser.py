@@ -12,7 +12,7 @@ import pyppeteer.browser
 
 from capture.connection import PipeConnection
 from capture.contexts import WarmContexts, Warmth
-from capture.errors import CommandError
+from capture.errors import BrowserGoneError, CommandError
 from capture.launcher import BrowserProcess
 from runtime.clock import Clock
 from runtime.errors import TransientError
@@ -25,6 +25,7 @@ _MISSES_MAX: Final = 2
 _STDERR_CHUNKS: Final = 32
 _STDERR_CHUNK_BYTES: Final = 1024
 _LAST_WORDS_S: Final = 1.0
+_GRACE_S: Final = 0.3
 
 log = get_logger(__name__)
 
@@ -104,6 +105,31 @@ class LiveBrowser:
         """No new captures: a page of it could not be closed."""
         self.retired = True
 
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[None]:
+        """A block that ends with `BrowserGoneError` when the browser does, whatever it waits for.
+
+        Commands fail by themselves at once; some of pyppeteer's promises would never be kept.
+        """
+        loop = asyncio.get_running_loop()
+        scope = asyncio.timeout(None)
+
+        def doom() -> None:
+            scope.reschedule(loop.time() + _GRACE_S)
+
+        try:
+            async with scope:
+                self.connection.on("closed", doom)
+                if self.is_gone:
+                    raise BrowserGoneError("the browser is gone")
+                yield
+        except TimeoutError as error:
+            if scope.expired():
+                raise BrowserGoneError("the browser has ended") from error
+            raise
+        finally:
+            self.connection.remove_listener("closed", doom)
+
     async def close(self) -> None:
         """End the browser and all its pages at once. Idempotent."""
         self.connection.close()
@@ -118,6 +144,7 @@ class LiveBrowser:
         await self.connection.send("Browser.getVersion", deadline_s=START_DEADLINE_S)
         self.connection.on("Target.targetCreated", self._refuse_popup)
         self.contexts.puppet = await pyppeteer.browser.Browser.create(self.connection, [], False, None)
+        self.connection.on("closed", self._release_waiters)
 
     async def _watch_over(self) -> None:
         misses = 0
@@ -147,6 +174,12 @@ class LiveBrowser:
         if not self._errors.is_closing():
             self._errors.close()
 
+    def _release_waiters(self) -> None:
+        """End what waits for a page to appear: pyppeteer's tasks and captures wait on the same futures."""
+        for target in self.contexts.puppet._targets.values():  # noqa: SLF001 - as its own `disconnect` does
+            if not target._initializedPromise.done():  # noqa: SLF001 - likewise
+                target._initializedCallback(False)  # noqa: SLF001 - likewise
+
     def _refuse_popup(self, event: dict[str, Any]) -> None:
         target = event["targetInfo"]
         if target["type"] == "page" and "openerId" in target:
@@ -164,12 +197,13 @@ class BrowserSupply:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[LiveBrowser]:
-        """Raises `BrowserStartError`. The browser may still die while it is used."""
+        """Raises `BrowserStartError`, and `BrowserGoneError` when the browser dies while it is used."""
         browser = await self._fresh()
         browser.users += 1
         browser.captures += 1
         try:
-            yield browser
+            async with browser.in_use():
+                yield browser
         finally:
             browser.users -= 1
             if browser is not self._current:

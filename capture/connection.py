@@ -84,7 +84,8 @@ class FlatSession(_ContainedEmitter, CDPSession):  # type: ignore[misc]  # likew
 class PipeConnection(_ContainedEmitter):
     """The browser's end of DevTools. One per browser; ends with the browser's end of the pipe.
 
-    `closed` is set once nothing can come any more; all commands then fail with `BrowserGoneError`.
+    `closed` is set, and emitted, once nothing can come any more; all commands then fail with
+    `BrowserGoneError`.
     """
 
     url: Final = "pipe:"
@@ -101,15 +102,14 @@ class PipeConnection(_ContainedEmitter):
         self._last_id = 0
         self._writer: asyncio.WriteTransport | None = None
         self._reader: asyncio.BaseTransport | None = None
+        self._replies = _Replies(self._received, self.close)
         self._closed_callback: Callable[[], None] | None = None
 
     async def open(self, commands_fd: int, replies_fd: int) -> None:
         """Take over both descriptors."""
         loop = asyncio.get_running_loop()
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(commands_fd, "wb", 0))
-        self._reader, _ = await loop.connect_read_pipe(
-            lambda: _Replies(self._received, self._lost), os.fdopen(replies_fd, "rb", 0)
-        )
+        self._reader, _ = await loop.connect_read_pipe(lambda: self._replies, os.fdopen(replies_fd, "rb", 0))
 
     def send(
         self, method: str, params: Parameters | None = None, deadline_s: float = COMMAND_DEADLINE_S
@@ -168,10 +168,8 @@ class PipeConnection(_ContainedEmitter):
             self._forget(session_id)
         if self._closed_callback is not None:
             self._closed_callback()
+        self.emit("closed")
         self.tasks.cancel_all()
-
-    def _lost(self) -> None:
-        self.close()
 
     def _received(self, data: bytes) -> None:
         message = _decode(data)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pyppeteer.errors import BrowserError
 
+from capture import cancellation
 from capture.browser import BrowserStartError, BrowserSupply, LiveBrowser, Wear
 from capture.chart import ChartView, Origin
 from capture.contexts import Warmth, session_cookies
@@ -88,8 +89,12 @@ class Engine:
         try:
             async with asyncio.timeout(self._parts.try_deadline_s):
                 return await self._capture(order, phases)
+        except asyncio.CancelledError as error:
+            if cancellation.is_wanted():
+                raise
+            raise CaptureFailedError(Outcome.INTERNAL_ERROR, "stray cancellation") from error
         except (TimeoutError, CommandDeadlineError) as error:
-            raise CaptureFailedError(_TIMEOUTS[phases.current]) from error
+            raise CaptureFailedError(_TIMEOUTS[phases.current], " ".join(phases.missing)) from error
         except (BrowserGoneError, BrowserError) as error:
             raise CaptureFailedError(Outcome.BROWSER_CRASHED) from error
         except TargetGoneError as error:
@@ -107,7 +112,7 @@ class Engine:
             async with open_tab(context, plan, browser.retire) as tab:
                 await tab.navigate(order.view.url(self._parts.origin), self._parts.try_deadline_s)
                 png, capped, taken_at_ms = await self._picture(tab, order, phases)
-        png = await asyncio.to_thread(checked_picture, png, order.width_px, order.height_px)
+            png = await asyncio.to_thread(checked_picture, png, order.width_px, order.height_px)
         warning = PictureWarning.SETTLED_BY_CAP if capped else None
         return Shot(png, taken_at_ms, phases.timings_ms(), warning)
 
@@ -144,6 +149,7 @@ class Engine:
                     phases.enter(Phase.READY)
                 case "waiting":
                     phases.enter(Phase.READY)
+                    phases.missing = report.missing
                 case "ready":
                     phases.enter(Phase.SETTLE)
                 case "settled":

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
+from capture import cancellation
 from runtime.backoff import backoff_s
 from runtime.errors import Failure, classify, reason_of
 from runtime.logging import get_logger
@@ -37,6 +38,10 @@ class Patience:
         for wait_s in self._waits():
             try:
                 return await work()
+            except asyncio.CancelledError:
+                if cancellation.is_wanted():
+                    raise
+                log.info("capture_waits", reason="stray_cancellation")
             except Exception as error:
                 if classify(error) is not Failure.TRANSIENT:
                     raise

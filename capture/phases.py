@@ -15,10 +15,14 @@ class Phase(StrEnum):
 
 
 class Phases:
-    """A stopwatch that is always in one phase; it starts in `NAVIGATE`."""
+    """A stopwatch that is always in one phase; it starts in `NAVIGATE`.
+
+    `missing` is what the page lacked when it was last heard of.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.current = Phase.NAVIGATE
+        self.missing: tuple[str, ...] = ()
         self._clock = clock
         self._entered_s = clock.monotonic_s()
         self._spent_s = dict.fromkeys(Phase, 0.0)

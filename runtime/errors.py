@@ -9,7 +9,9 @@ Whatever is none of these is a bug: bounded tries, then a dead letter.
 """
 
 import asyncio
+import traceback
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -112,6 +114,12 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         return f"sqlstate_{error.sqlstate}"
     return type(error).__name__
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where it happened, for logs: without the exception's text, which may quote the data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _classify_sqlstate(sqlstate: str) -> Failure:

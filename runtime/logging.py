@@ -8,6 +8,7 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 
+from runtime.errors import frames_of
 from runtime.settings import LoggingSettings
 
 # These libraries log payloads, cookies or twenty lines a second while a broker is away.
@@ -70,14 +71,24 @@ def _shared_processors(role: str) -> list[Any]:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_role,
+        _without_exception_text,
     ]
+
+
+def _without_exception_text(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """An exception shows as its type and where it was raised: its text may quote a body or a header."""
+    info = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event |= {"exception": type(error).__name__, "frames": frames_of(error)}
+    return event
 
 
 def _renderers(*, pretty: bool) -> list[Any]:
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if pretty:
         return [strip, structlog.dev.ConsoleRenderer()]
-    return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+    return [strip, structlog.processors.JSONRenderer(_to_json)]
 
 
 def _to_json(event: Any, **_options: Any) -> str:

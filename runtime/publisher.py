@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from aiokafka import AIOKafkaProducer
 
+from runtime.errors import TransientError
 from runtime.kafka import create_producer, stop_client, until_started
 from runtime.settings import KafkaSettings
 from schemas.headers import Headers
@@ -46,6 +47,9 @@ class KafkaPublisher:
             acks = [await self._enqueue(message) for message in messages]
             results = await asyncio.gather(*acks, return_exceptions=True)
         for result in results:
+            if isinstance(result, asyncio.CancelledError):
+                # the producer was stopped with the record in it; as it is, it would look like our own end
+                raise TransientError("the producer was stopped")
             if isinstance(result, BaseException):
                 raise result
 

@@ -204,5 +204,5 @@ async def _stop_app(app: faust.App) -> None:
     if late:
         log.warning("consumer_stop_abandoned")
         stopping.cancel()
-    elif (error := stopping.exception()) is not None:
+    elif not stopping.cancelled() and (error := stopping.exception()) is not None:
         log.warning("consumer_stop_failed", error=type(error).__name__)

@@ -9,16 +9,14 @@
 """
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from runtime.backoff import backoff_s
 from runtime.clock import Clock, utc_now
 from runtime.deadletters import DeadLetter, deadletter_message
-from runtime.errors import Failure, FatalError, classify, reason_of
+from runtime.errors import Failure, FatalError, classify, frames_of, reason_of
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.publisher import Publisher
@@ -133,11 +131,5 @@ class Settler:
             failure=failure.value,
             reason=reason_of(error),
             attempts=attempts,
-            frames=_frames(error) if failure is Failure.BUG else None,
+            frames=frames_of(error) if failure is Failure.BUG else None,
         )
-
-
-def _frames(error: BaseException) -> list[str]:
-    """Where it happened, without the exception's text: that may quote the record."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]

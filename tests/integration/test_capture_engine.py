@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from aiohttp import web
 
 from deploy.local.chart.strip import decode
 from runtime.errors import FatalError
@@ -16,6 +17,7 @@ from tests.support.capture_parts import (
     look_alike,
     order_of,
     outcome_of,
+    serving,
     signed_in,
 )
 
@@ -94,6 +96,26 @@ async def test_a_status_has_a_name(browser_path: Path, status: int, outcome: str
         assert await outcome_of(engine.capture(order_of(a_session()))) == outcome
 
 
+async def test_a_status_without_a_page_has_the_same_name(browser_path: Path) -> None:
+    """An answer may be nothing but its status."""
+    app = web.Application()
+    app.router.add_get("/chart/{chart_id}/", empty_404)
+    async with engine_with(app, browser_path) as engine:
+        assert await outcome_of(engine.capture(order_of(a_session()))) == "layout_not_found"
+
+
+async def empty_404(_request: web.Request) -> web.Response:
+    return web.Response(status=404)
+
+
+async def test_a_site_that_is_down_has_a_name(browser_path: Path) -> None:
+    """A connection that is refused is a fault of the site, and tried again later."""
+    async with serving(web.Application()) as gone:
+        pass
+    async with engine_on(gone, browser_path) as engine:
+        assert await outcome_of(engine.capture(order_of(a_session()))) == "site_error"
+
+
 async def test_another_page_of_the_site_is_no_chart(browser_path: Path) -> None:
     """A layout that is gone may lead to another one, which is ready and signed in."""
     bodies = {"another1": "", "gonegone": "location.replace('/chart/another1/' + location.search);"}
@@ -119,14 +141,14 @@ async def test_another_chart_never_counts(browser_path: Path, tmp_path: Path, ch
 
 
 async def test_a_chart_that_changes_over_is_waited_for(browser_path: Path) -> None:
-    """The layout's own symbol shows first, then the one asked for: the picture is of the second."""
+    """The layout's own symbol shows first, then the one asked for: that is no wrong chart."""
     late = (
         'const real = chart.symbol; chart.symbol = () => "X:OLD";'
         "setTimeout(() => { chart.symbol = real; }, 300);"
     )
     async with engine_with(page_app({"changing": late}), browser_path) as engine:
-        shot = await engine.capture(order_of(a_session(), chart_id="changing"))
-    assert shot.timings_ms["ready"] >= 250
+        ended = await outcome_of(engine.capture(order_of(a_session(), chart_id="changing")))
+    assert ended == "completed"
 
 
 async def test_the_legend_speaks_where_the_page_has_no_object(browser_path: Path) -> None:

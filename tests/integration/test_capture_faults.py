@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from capture.browser import LiveBrowser
 from deploy.local.chart.strip import decode
 from tests.support.capture_pages import Hanging, Waiting, browser_of, clean_machine, engine_with, page_app
 from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, signed_in
@@ -41,7 +42,7 @@ async def test_a_site_that_never_answers_ends_in_time(browser_path: Path, chart:
 )
 async def test_a_page_that_never_gets_ready_ends_in_time(browser_path: Path, body: str, outcome: str) -> None:
     """An endless loop in the page as well."""
-    async with engine_with(page_app({"neverrdy": body}), browser_path, try_deadline_s=1) as engine:
+    async with engine_with(page_app({"neverrdy": body}), browser_path, try_deadline_s=2.5) as engine:
         ended = await outcome_of(engine.capture(order_of(a_session(), chart_id="neverrdy")))
         assert ended.startswith(outcome)
         assert await engine.healthy()
@@ -60,9 +61,38 @@ async def test_a_killed_browser_is_replaced(browser_path: Path) -> None:
         assert browser_of(engine) is not first
 
 
+async def test_a_browser_may_die_at_any_moment(browser_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any of its messages, from the first of a capture to the last: the outcome is the same."""
+    outcomes = set()
+    async with engine_with(look_alike(), browser_path) as engine:
+        for number in (*range(1, 16), 20, 30, 50, 80):
+            assert await engine.healthy()
+            with monkeypatch.context() as patched:
+                kill_before_message(number, browser_of(engine), patched)
+                outcomes.add(await outcome_of(engine.capture(order_of(signed_in("Ana")))))
+    assert outcomes <= {"browser_crashed", "completed"}
+    assert "browser_crashed" in outcomes
+
+
+def kill_before_message(number: int, browser: LiveBrowser, patched: pytest.MonkeyPatch) -> None:
+    """Everything it says from then on is lost, as if it had died before."""
+    received = browser.connection._received
+    heard = 0
+
+    def listen(data: bytes) -> None:
+        nonlocal heard
+        heard += 1
+        if heard < number:
+            received(data)
+        elif heard == number:
+            os.kill(browser.process.popen.pid, signal.SIGKILL)
+
+    patched.setattr(browser.connection._replies, "_received", listen)
+
+
 async def test_a_frozen_browser_is_replaced(browser_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers nothing, so it is killed long before the try's deadline."""
-    monkeypatch.setattr("capture.browser.HEALTH_DEADLINE_S", 0.3)
+    monkeypatch.setattr("capture.browser.HEALTH_DEADLINE_S", 0.6)
     monkeypatch.setattr("capture.browser.WATCH_INTERVAL_S", 0.1)
     hanging = Hanging()
     async with engine_with(hanging.app, browser_path) as engine:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,15 @@ from tests.support.capture_pages import (
     redirecting_app,
     renderer_states,
 )
-from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, serving, signed_in
+from tests.support.capture_parts import (
+    CHART_ID,
+    a_session,
+    look_alike,
+    order_of,
+    outcome_of,
+    serving,
+    signed_in,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,25 +47,50 @@ async def test_one_users_cookies_are_nobody_elses(browser_path: Path) -> None:
             assert [decode(shot.png).user for shot in shots] == ["Ana", "Ben"]
 
 
-async def test_what_a_page_stores_is_invisible_to_other_users(browser_path: Path) -> None:
-    """Storage of the first user's page, kept warm, is not there for the second's, but is for its own next."""
-    seen: list[tuple[str, str]] = []
+class StoringSite:
+    """A chart that leaves something in storage and cookies, and tells what it found there."""
 
-    async def note(request: web.Request) -> web.Response:
-        seen.append((request.query["stored"], request.query["cookie"]))
+    def __init__(self) -> None:
+        body = """
+        const found = { stored: localStorage.mark ?? "", cookie: document.cookie };
+        navigator.sendBeacon(`/note?${new URLSearchParams(found)}`);
+        localStorage.mark = "left"; document.cookie = "mark=left";
+        """
+        self.found: list[tuple[str, str]] = []
+        self.app = page_app({CHART_ID: body})
+        self.app.router.add_post("/note", self._note)
+
+    async def _note(self, request: web.Request) -> web.Response:
+        self.found.append((request.query["stored"], request.query["cookie"]))
         return web.Response()
 
-    body = """
-    const found = { stored: localStorage.mark ?? "", cookie: document.cookie };
-    navigator.sendBeacon(`/note?${new URLSearchParams(found)}`);
-    localStorage.mark = "left"; document.cookie = "mark=left";
-    """
-    app = page_app({"stores01": body})
-    app.router.add_post("/note", note)
-    async with engine_with(app, browser_path) as engine:
+
+async def test_what_a_page_stores_is_invisible_to_other_users(browser_path: Path) -> None:
+    """The first user's storage, kept warm, is not there for the second, but is for the first's next page."""
+    site = StoringSite()
+    async with engine_with(site.app, browser_path) as engine:
         for user in (1, 2, 1):
-            await engine.capture(order_of(a_session(), user, chart_id="stores01"))
-    assert seen == [("", ""), ("", ""), ("left", "mark=left")]
+            await engine.capture(order_of(a_session(), user))
+    assert site.found == [("", ""), ("", ""), ("left", "mark=left")]
+
+
+async def test_nothing_is_kept_for_longer_than_told(browser_path: Path) -> None:
+    """A context that has become too old is not used again."""
+    site = StoringSite()
+    async with engine_with(site.app, browser_path, warm_s=0.001) as engine:
+        for _capture in range(2):
+            await engine.capture(order_of(a_session()))
+    assert site.found == [("", ""), ("", "")]
+
+
+async def test_a_failed_capture_leaves_nothing_warm(browser_path: Path) -> None:
+    """Whatever made it fail may sit in cache or storage: the next try begins from nothing."""
+    site = StoringSite()
+    async with engine_with(site.app, browser_path) as engine:
+        order = order_of(a_session())
+        assert await outcome_of(engine.capture(replace(order, width_px=640, height_px=0))) != "completed"
+        await engine.capture(order)
+    assert site.found[-1] == ("", "")
 
 
 async def test_renewed_cookies_start_from_nothing(browser_path: Path) -> None:

@@ -108,6 +108,26 @@ async def test_a_role_that_does_not_drain_is_left_behind() -> None:
     assert role.events()[-1] == "drain_deadline_passed"
 
 
+async def test_what_is_left_behind_after_the_drain_cannot_keep_the_process() -> None:
+    """A task that ignores its end would hold the interpreter for ever; the supervisor need not know."""
+    async with running("haunted") as role:
+        await role.until("process_started")
+        role.signal()
+        assert await role.ended() == (EXIT_DRAIN_DEADLINE, "")
+    assert role.events()[-2:] == ["drained", "process_stopped"]
+
+
+async def test_a_role_that_still_starts_is_alive_and_not_ready() -> None:
+    """Whoever routes work waits for it, and nobody restarts it."""
+    async with running("waiting") as role:
+        port = (await role.until("operations_port_open"))["port"]
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            async with session.get("/health") as answer:
+                assert answer.status == 200
+            async with session.get("/ready") as answer:
+                assert (answer.status, list((await answer.json())["failing"])) == (503, ["started"])
+
+
 async def test_a_stop_during_the_start_abandons_it() -> None:
     """A role that waits for a broker leaves at once and cleans up, instead of using up the deadline."""
     async with running("waiting") as role:

@@ -189,6 +189,17 @@ async def test_a_row_that_cannot_be_stored_is_invalid_and_takes_nothing_with_it(
     assert await bench.count("signals") == 1
 
 
+async def test_a_signal_whose_audit_row_cannot_be_stored_is_not_stored(bench: Bench) -> None:
+    """Row and audit row are one transaction: neither is ever there alone."""
+    good = signal_record(new_signal(bench.customer))
+    headers = tuple((name, b"a\x00" if name == "user_agent" else value) for name, value in good.headers)
+    bad = StreamRecord(good.source, 1, 1, 0, good.key, good.value, headers)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - its class is what is asserted
+        await bench.signals.work([bad])
+    assert classify(caught.value) is Failure.INVALID
+    assert (await bench.count("signals"), await bench.count("audit_logs")) == (0, 0)
+
+
 async def test_an_event_that_cannot_be_applied_is_invalid_and_takes_nothing_with_it(bench: Bench) -> None:
     """Here a picture of a tenant nobody knows."""
     signal = new_signal(bench.customer)

@@ -19,9 +19,11 @@ from capture.chart import ChartView
 from capture.course import WorkerParts
 from capture.engine import CaptureOrder, Engine, Shot, open_engine
 from capture.outcomes import CaptureFailedError, CaptureRefusedError
+from capture.patience import Patience
 from capture.session import TradingViewSession
 from capture.settings import CaptureSection, CaptureSettings, ChartSection
 from capture.storage import picture_key
+from capture.worker import CaptureWorker, WorkerLimits
 from deploy.local.chart import sessions
 from deploy.local.chart.settings import ChartSiteSettings
 from deploy.local.chart.site import create_app
@@ -38,7 +40,7 @@ from runtime.settings import (
 )
 from schemas.plans import Plan
 from schemas.records import CaptureEvent, CaptureEventKind, CaptureRequest, Picture
-from tests.support.clock import START_MS
+from tests.support.clock import START_MS, FakeClock
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CHART_LIBRARY: Final = ROOT / ".local/opt/lightweight-charts/lightweight_charts/js"
@@ -237,6 +239,29 @@ class Bench(Generic[ClockT]):
 
     def studio(self) -> Studio:
         return Studio(self.renderer, self.sessions, self.store, key_of, self.clock)
+
+
+def bench() -> Bench[FakeClock]:
+    clock = FakeClock()
+    return Bench(clock, ScriptedRenderer(clock))
+
+
+@asynccontextmanager
+async def working(parts: Bench[ClockT], slots: int = 3, capacity: int = 100) -> AsyncIterator[CaptureWorker]:
+    worker = CaptureWorker(parts.parts(), WorkerLimits(slots, 3, capacity), Patience(no_waits))
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        await worker.drain(10)
+        await running
+
+
+async def submit(worker: CaptureWorker, *requests: CaptureRequest) -> list[Ticket]:
+    tickets = [Ticket() for _ in requests]
+    for request, ticket in zip(requests, tickets, strict=True):
+        await worker.submit(request, ticket)
+    return tickets
 
 
 def key_of(signal_id: UUID, request_no: int) -> str:

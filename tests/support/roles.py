@@ -1,6 +1,7 @@
 """Tiny roles, run as processes: `python -m tests.support.roles NAME [OPERATIONS_PORT]`."""
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -56,6 +57,20 @@ async def stubborn(_context: ProcessContext) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def haunted(_context: ProcessContext) -> AsyncIterator[None]:
+    """Drains, and leaves a task behind that does not end when it is told to."""
+
+    async def stay() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    task = asyncio.create_task(stay())
+    yield
+    log.info("drained", left_behind=task.get_name())
+
+
+@asynccontextmanager
 async def waiting(_context: ProcessContext) -> AsyncIterator[None]:
     """Never gets as far as working."""
     log.info("start_waits")
@@ -82,7 +97,8 @@ async def broken(_context: ProcessContext) -> AsyncIterator[None]:
 
 
 ROLES: Final[dict[str, Role]] = {
-    role.__name__: role for role in (steady, unready, failing, stubborn, waiting, failing_start, broken)
+    role.__name__: role
+    for role in (steady, unready, failing, stubborn, haunted, waiting, failing_start, broken)
 }
 
 

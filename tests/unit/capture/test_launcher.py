@@ -83,7 +83,8 @@ async def test_commands_go_in_and_replies_come_out(tmp_path: Path) -> None:
 
 async def test_the_end_takes_the_whole_group_and_the_folder(tmp_path: Path) -> None:
     """Children of the browser too, also when the browser itself is dead already."""
-    process = start(tmp_path, "sleep 1000 & echo $! >&4; exit 0")
+    started = "until grep -q sleep /proc/$!/cmdline; do :; done"
+    process = start(tmp_path, f"sleep 1000 & {started}; echo $! >&4; exit 0")
     child = int(await asyncio.to_thread(os.read, process.replies_fd, 100))
     command = {child: command_line(child)}
     assert command[child]
@@ -97,7 +98,7 @@ async def test_the_end_takes_the_whole_group_and_the_folder(tmp_path: Path) -> N
 
 async def test_it_leads_a_session_of_its_own(tmp_path: Path) -> None:
     """A Ctrl-C on the worker's terminal does not reach it."""
-    process = start(tmp_path, "sleep 1000")
+    process = start(tmp_path, "exec sleep 1000")
     assert os.getsid(process.popen.pid) == process.popen.pid
     os.kill(process.popen.pid, signal.SIGKILL)
     await output_of(process)

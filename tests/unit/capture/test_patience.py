@@ -29,6 +29,30 @@ async def test_passing_failures_are_waited_out() -> None:
     assert flaky.calls == 21
 
 
+async def test_a_stray_cancellation_is_a_passing_failure() -> None:
+    """A library that cancels a future of its own must not end a slot without a word."""
+
+    class Stray:
+        calls = 0
+
+        async def __call__(self) -> str:
+            self.calls += 1
+            if self.calls == 1:
+                raise asyncio.CancelledError
+            return "done"
+
+    assert await Patience(no_waits).insist(Stray()) == "done"
+
+
+async def test_a_wanted_cancellation_is_obeyed() -> None:
+    """Whoever cancels the slot gets it."""
+    task = asyncio.create_task(Patience(no_waits).insist(asyncio.Event().wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
 @pytest.mark.parametrize("error", [FatalError("wrong password"), ZeroDivisionError()])
 async def test_what_waiting_cannot_cure_is_raised_at_once(error: Exception) -> None:
     """The caller decides what a bug costs."""
