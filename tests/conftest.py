@@ -1,5 +1,8 @@
 """Fixtures of all tests. Servers start with the first test that asks for one."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +12,24 @@ from deploy.local.browser import find_browser
 from deploy.local.postgres import PostgresCluster
 from tests.support.stack import Databases, kafka_node, postgres_cluster
 
+_FOLDER = pytest.StashKey[Path]()
+
 # A stack that happens to run in this clone must not become a part of a test.
 _ENVIRONMENT_OF_A_STACK = ("KAFKA_BOOTSTRAP", "DATABASE_URL", "CHART_ORIGIN")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Everything temporary lies in one folder, also what a killed process leaves there."""
+    folder = Path(tempfile.mkdtemp(prefix="alerts-tests-"))
+    folder.chmod(0o711)  # browser and database run as other users when the tests run as root
+    config.stash[_FOLDER] = folder
+    config.option.basetemp = str(folder / "pytest")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # noqa: TID251 - inherited by every process
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_FOLDER], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
