@@ -1,8 +1,20 @@
-import pytest
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
-from runtime.topics import TopicPlanError, plan_topics
+import pytest
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidPartitionsError,
+    KafkaConnectionError,
+    TopicAlreadyExistsError,
+)
+
+from runtime.settings import KafkaSettings, load_section
+from runtime.topics import TopicPlan, TopicPlanError, create_topics, plan_topics
 from schemas.plans import Plan
-from schemas.topics import CAPTURES, SIGNALS, TENANTS, TOPICS, Topic
+from schemas.topics import CAPTURES, DEADLETTERS, SIGNALS, TENANTS, TOPICS, Topic
 
 LOCAL = {topic.name: topic.local_partitions for topic in TOPICS}
 PRODUCTION = {topic.name: topic.partitions for topic in TOPICS}
@@ -68,3 +80,75 @@ def test_a_missing_capture_topic_joins_its_equals() -> None:
     plan = plan_topics({PREMIUM.name: 4}, "local")
     assert plan.create[FREE] == 4
     assert plan_topics({PREMIUM.name: 4}, "production").grow[PREMIUM] == 60
+
+
+SETTINGS = load_section(
+    KafkaSettings, {"KAFKA_BOOTSTRAP": "b:1", "KAFKA_TOPIC_PROFILE": "local", "KAFKA_REPLICATION": "1"}
+)
+
+
+class Admin:
+    """Stands in for the broker's side; `surprise` is what it answers to the first change."""
+
+    def __init__(self, counts: dict[str, int], surprise: Exception | None = None) -> None:
+        self.counts = counts
+        self._surprise = surprise
+
+    async def list_topics(self) -> list[str]:
+        return list(self.counts)
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"topic": name, "partitions": [None] * self.counts[name]} for name in names]
+
+    async def create_topics(self, new: list[Any]) -> Any:
+        code = self._outcome()
+        self.counts |= {topic.name: topic.num_partitions for topic in new}
+        return SimpleNamespace(topic_errors=[(topic.name, code, "") for topic in new])
+
+    async def create_partitions(self, grown: Mapping[str, Any]) -> Any:
+        # as another process did it: the count is right, and our own request fails
+        self.counts |= {name: partitions.total_count for name, partitions in grown.items()}
+        return SimpleNamespace(topic_errors=[(name, self._outcome(), "") for name in grown])
+
+    def _outcome(self) -> int:
+        surprise, self._surprise = self._surprise, None
+        if surprise is None:
+            return 0
+        if isinstance(surprise, TopicAlreadyExistsError):
+            return int(surprise.errno)
+        raise surprise
+
+
+async def create(monkeypatch: pytest.MonkeyPatch, admin: Admin) -> TopicPlan:
+    @asynccontextmanager
+    async def open_admin(_settings: KafkaSettings) -> AsyncIterator[Admin]:
+        yield admin
+
+    monkeypatch.setattr("runtime.topics.open_admin", open_admin)
+    monkeypatch.setattr("runtime.topics.backoff_s", lambda *_bounds: iter([0.0] * 5))
+    return await create_topics(SETTINGS)
+
+
+async def test_a_topic_made_by_another_process_in_between_is_as_good_as_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two roles that start together both succeed."""
+    admin = Admin({}, TopicAlreadyExistsError())
+    assert set((await create(monkeypatch, admin)).create) == set(TOPICS)
+    assert admin.counts == LOCAL
+
+
+async def test_a_topic_grown_by_another_process_in_between_is_as_good_as_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kafka refuses to grow to the present count; the second look finds nothing left to do."""
+    admin = Admin({**LOCAL, DEADLETTERS.name: 1}, InvalidPartitionsError())
+    assert await create(monkeypatch, admin) == TopicPlan({}, {})
+    assert admin.counts == LOCAL
+
+
+async def test_creating_waits_for_a_broker_but_not_for_a_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is away comes back; one that refuses goes on refusing."""
+    assert (await create(monkeypatch, Admin({}, KafkaConnectionError()))).create
+    with pytest.raises(ClusterAuthorizationFailedError):
+        await create(monkeypatch, Admin({}, ClusterAuthorizationFailedError()))

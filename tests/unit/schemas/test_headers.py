@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.headers import (
@@ -83,6 +83,7 @@ def test_metadata_comes_back_as_it_was(
     assert read_webhook_metadata(headers) == sent
 
 
+@example("é" * 3000)
 @given(text=st.text(max_size=3000))
 def test_headers_are_bounded(text: str) -> None:
     """A sender cannot make a record grow by its headers, nor break it with unpaired surrogates."""
