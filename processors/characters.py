@@ -23,7 +23,7 @@ _QUOTES: Final = {**dict.fromkeys("“”„‟«»″＂", '"'), **dict.fromkey
 _PLAIN: Final = str.maketrans(
     _QUOTES | {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"：": ":", "＝": "=", "−": "-"}
 )
-_OUTER_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s]++|[0-9#*]\ufe0f?\u20e3)*+")
+_OUTER_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s]++|[0-9#*]\ufe0f?\u20e3)*")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 # windows-1252 as browsers read it: the five bytes it leaves open stand for themselves

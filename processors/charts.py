@@ -7,13 +7,15 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from processors.characters import bare, trimmed
+from processors.patterns import atomic
 from processors.reading import Outcome
 from schemas.records import Warning_
 
 _ID: Final = re.compile(r"[A-Za-z0-9]{4,32}")
 # `/chart/<symbol>/<id>-<title>/` is a published idea, not a chart
 _LINK: Final = re.compile(
-    r"(?<![\w-])tradingview\.com/chart/([\w%-]{1,256}+)(?!/[\w%-])", re.IGNORECASE | re.ASCII
+    r"(?<![\w-])tradingview\.com/chart/" + atomic(r"[\w%-]{1,256}", "id") + r"(?!/[\w%-])",
+    re.IGNORECASE | re.ASCII,
 )
 _MOST_LINKS: Final = 64
 

@@ -4,6 +4,7 @@ import re
 from typing import Final, NamedTuple
 
 from processors.characters import EMOJI, composed, plain, trimmed, without_outer_emojis
+from processors.patterns import atomic
 from processors.reading import MAX_LABELLED, Feed, Field, Reading, is_empty
 from processors.secrecy import SECRET_LABELS
 from processors.symbols import MAX_TICKER, is_inside_ticker, read_ticker
@@ -15,11 +16,12 @@ _PAIR_BREAKS: Final = re.compile(r"\s*+;[;\s]*+")
 
 _KEYCAP: Final = r"[0-9#*]\ufe0f?\u20e3"
 # before a label: emojis, spaces, bullets; not quotes, brackets and currency signs
+_LEAD: Final = atomic(rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝]++|{_KEYCAP})*", "lead")
 _LABELLED: Final = re.compile(
-    rf"(?:[^\w\"'“”‘’{{}}\[\]()<>$€£:=：＝]++|{_KEYCAP})*+([^:=：＝\"'“”‘’{{}}][^:=：＝]{{0,63}}+)([:=：＝])(?!//)(.*)",
+    rf"{_LEAD}(?P<label>[^:=：＝\"'“”‘’{{}}][^:=：＝]{{0,63}})(?P<separator>[:=：＝])(?!//)(?P<value>.*)",
     re.DOTALL,
 )
-_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s\u200b-\u200f]++|{_KEYCAP})++")
+_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s\u200b-\u200f]++|{_KEYCAP})+")
 _EMOJIS_SEARCHED: Final = 64
 
 _LONGEST_FREE_LABEL: Final = 40
@@ -93,11 +95,14 @@ def _split_line(line: str, vocabulary: Vocabulary) -> list[Pair]:
 def _split_label(line: str, vocabulary: Vocabulary) -> Pair | None:
     found = _LABELLED.match(line)
     if found is not None:
-        label, separator, value = trimmed(found[1]), plain(found[2]), trimmed(found[3])
+        label, separator = trimmed(found["label"]), plain(found["separator"])
+        value = trimmed(found["value"])
         feed = vocabulary.feed_of(label)
         if feed is not None:
             return Pair(label, separator, value, feed)
-        if _is_label(label, found[3]) and not is_inside_ticker(line, found.start(2), vocabulary):
+        if _is_label(label, found["value"]) and not is_inside_ticker(
+            line, found.start("separator"), vocabulary
+        ):
             return _emoji_ticker(line, vocabulary) or Pair(label, separator, value, None)
     return _split_emoji(line, vocabulary)
 

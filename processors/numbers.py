@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from processors.characters import bare
+from processors.patterns import atomic
 from processors.reading import Outcome
 from schemas.records import ExactDecimal, Warning_
 
@@ -15,9 +16,13 @@ MAX_EXPONENT: Final = 30
 
 _NO_VALUES: Final = frozenset({"", "nan", "null", "na", "infinity", "inf", "∞"})
 _SIMPLE: Final = re.compile(r"-?[1-9][0-9]{0,19}(?:\.[0-9]{1,18})?")
-_NUMBER: Final = re.compile(r"([^0-9.,]*+)([0-9.,'\s]++)(?:[eE]([+-]?[0-9]++))?([^0-9]*+)")
+_NUMBER: Final = re.compile(
+    atomic(r"[^0-9.,]*", "before")
+    + atomic(r"[0-9.,'\s]+", "digits")
+    + r"(?:[eE](?P<exponent>[+-]?[0-9]+))?(?P<after>[^0-9]*)"
+)
 _THOUSANDS_COMMA: Final = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
-_GROUPED: Final = re.compile(r"[0-9]{1,3}([,.']|\s++)(?:[0-9]{2,3}\1)*+[0-9]{3}")
+_GROUPED: Final = re.compile(r"[0-9]{1,3}([,.']|\s+)(?:[0-9]{2,3}\1)*[0-9]{3}")
 _SEPARATORS: Final = re.compile(r"[,.'\s]++")
 _LONGEST_CURRENCY: Final = 6
 

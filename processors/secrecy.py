@@ -14,13 +14,13 @@ _NAME: Final = r"(?<!\w)(?:(?:user[ _-]?)?token|secret|pass[ _-]?(?:phrase|word)
 
 # `Passphrase: correct horse`: as a label it covers the rest of its line
 _LABELLED: Final = re.compile(
-    rf"^([^\w\n\"'{{}}\[\]:=]*+{_NAME}[^\S\n]*+[:：][^\S\n]*+)[^\s\"'\\][^\n]*+", re.IGNORECASE | re.MULTILINE
+    rf"^([^\w\n\"'{{}}\[\]:=]*{_NAME}[^\S\n]*[:：][^\S\n]*)[^\s\"'\\][^\n]*+", re.IGNORECASE | re.MULTILINE
 )
 # Anywhere else the value ends with its quotes or brackets, or before the next separator. One group, so
 # that `split` gives what to keep.
 _ANYWHERE: Final = re.compile(
-    rf"""({_NAME}\\*+["'“”]?\s*+[:=：＝](?:\s*+(?:\\++["']|["'“”]|(?=[\[{{]))|[^\S\n]*+))(?!{re.escape(MASK)})
-    (?: (?<=[^\\]")(?:[^"\\]|\\.)++
+    rf"""({_NAME}\\*["'“”]?\s*[:=：＝](?:\s*(?:\\+["']|["'“”]|(?=[\[{{]))|[^\S\n]*))(?!{re.escape(MASK)})
+    (?: (?<=[^\\]")(?:[^"\\]++|\\.)+
       | (?<=\\["'])[^"'\\\n]++
       | (?<=['“”])[^'“”\n]++
       | \[[^\]]*+\]? | \{{(?!\{{)[^}}]*+}}?

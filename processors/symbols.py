@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from processors.characters import bare, plain
 from processors.jsontext import read_json
+from processors.patterns import atomic
 from processors.reading import Outcome
 from processors.vocabulary import LONGEST_LABEL, Vocabulary
 from schemas.records import Warning_
@@ -24,11 +25,13 @@ _PREFIX: Final = r"(?=[0-9_]*[A-Z])[A-Z0-9_]{1,32}"
 # `-` and `/` belong to a symbol unless an operand follows them: BAJAJ-AUTO, but US10Y-TVC:US02Y
 _SYMBOL: Final = (
     rf"[A-Z0-9](?:[A-Z0-9_]|[.&](?=[A-Z0-9])|(?<=[0-9])!"
-    rf"|-(?=[A-Z0-9])(?!{_PREFIX}:)|/(?=[A-Z0-9])(?!{_PREFIX}:|[0-9.]+(?![A-Z0-9_])))*+"
+    rf"|-(?=[A-Z0-9])(?!{_PREFIX}:)|/(?=[A-Z0-9])(?!{_PREFIX}:|[0-9.]+(?![A-Z0-9_])))*"
 )
-_OPERAND: Final = rf"(?:{_PREFIX}:)?{_SYMBOL}"
 _SINGLE: Final = re.compile(rf"(?:({_PREFIX}):)?({_SYMBOL})")
-_SPREAD: Final = re.compile(rf"\(*+{_OPERAND}(?:\)*+[-+*/^]\(*+{_OPERAND})*+\)*+")
+# an operand that could be cut elsewhere would make every `-` two readings
+_FIRST: Final = atomic(rf"(?:{_PREFIX}:)?{_SYMBOL}", "first")
+_NEXT: Final = atomic(rf"(?:{_PREFIX}:)?{_SYMBOL}", "next")
+_SPREAD: Final = re.compile(rf"\(*+{_FIRST}(?:\)*+[-+*/^]\(*+{_NEXT})*\)*+")
 _OPERATOR: Final = re.compile(r"\s*+([-+*/^()])\s*+")
 _PREFIX_BEFORE: Final = re.compile(r"(?<!\w)[A-Za-z0-9_]{2,32}$")
 _PREFIXES: Final = re.compile(r"([A-Z0-9_]{1,32}):")
@@ -36,13 +39,13 @@ _PREFIXES: Final = re.compile(r"([A-Z0-9_]{1,32}):")
 # In running text: names end before punctuation, and `&interval=` in a link is no part of one.
 _LOOSE_SYMBOL: Final = (
     r"[A-Za-z0-9](?:[A-Za-z0-9_]|\.(?=[A-Za-z0-9])|&(?=[A-Za-z0-9])(?![A-Za-z_]{1,32}=)|(?<=[0-9])!"
-    r"|-(?=[A-Za-z0-9])(?![A-Za-z0-9_]{1,32}:))*+"
+    r"|-(?=[A-Za-z0-9])(?![A-Za-z0-9_]{1,32}:))*"
 )
 _LOOSE_LEG: Final = rf"[A-Za-z0-9_]{{2,32}}:{_LOOSE_SYMBOL}"
 _CANDIDATE: Final = re.compile(
-    rf"(?<![\w/.@%&+*^-])([A-Za-z0-9_]{{2,32}}):(?=({_LOOSE_SYMBOL}(?:[-+*/^]{_LOOSE_LEG})*+))"
+    rf"(?<![\w/.@%&+*^-])([A-Za-z0-9_]{{2,32}}):(?=({_LOOSE_SYMBOL}(?:[-+*/^]{_LOOSE_LEG})*))"
 )
-_WRAPPED: Final = re.compile(r'"symbol"\s*+:\s*+\\*+"([^"\\]++)')
+_WRAPPED: Final = re.compile(r'"symbol"\s*+:\s*+\\*+"([^"\\]+)')
 
 
 class Ticker(NamedTuple):

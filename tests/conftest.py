@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.browser import find_browser
 from deploy.local.postgres import PostgresCluster
@@ -16,6 +17,11 @@ _FOLDER = pytest.StashKey[Path]()
 
 # A stack that happens to run in this clone must not become a part of a test.
 _ENVIRONMENT_OF_A_STACK = ("KAFKA_BOOTSTRAP", "DATABASE_URL", "CHART_ORIGIN")
+
+
+# A busy machine is no failure: nothing here asserts times.
+settings.register_profile("alerts", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alerts")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -146,3 +146,17 @@ def test_setting_up_again_replaces_the_stream() -> None:
     setup_logging(JSON, "sink", second)
     get_logger("sinks.five").info("once")
     assert (first.getvalue(), len(lines(second))) == ("", 1)
+
+
+def test_an_exception_shows_where_it_was_raised_and_never_its_text() -> None:
+    """The text may quote a body or a header; the type and the frames are what a developer needs."""
+    stream = io.StringIO()
+    setup_logging(JSON, "sink", stream)
+    try:
+        int("the secret body")
+    except ValueError:
+        get_logger("sinks.one").exception("batch_failed")
+    (line,) = lines(stream)
+    assert line["exception"] == "ValueError"
+    assert "test_an_exception_shows_where_it_was_raised" in line["frames"][-1]
+    assert "secret" not in stream.getvalue()
