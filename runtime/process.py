@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from runtime.clock import Clock, SystemClock
-from runtime.errors import FatalError, TransientError
+from runtime.errors import AlertsError, FatalError, TransientError, frames_of, reason_of
 from runtime.logging import get_logger, setup_logging
 from runtime.metrics import Metrics, create_metrics
 from runtime.operations import serve_operations
@@ -179,5 +179,7 @@ def _exit_code(context: ProcessContext) -> int:
         log.info("process_stopped")
         return 0
     error = context.failed.result()
-    log.error("process_failed", error=type(error).__name__, detail=str(error))
+    # the text of a foreign error may quote a row or a body
+    detail = str(error) if isinstance(error, AlertsError) else reason_of(error)
+    log.error("process_failed", error=type(error).__name__, detail=detail, frames=frames_of(error))
     return EXIT_FAILED

@@ -60,10 +60,18 @@ def test_a_topic_never_shrinks() -> None:
 
 
 @pytest.mark.parametrize("existing", [{PREMIUM.name: 2, FREE.name: 4}, {**LOCAL, FREE.name: 3}])
-def test_unequal_capture_topics_are_refused(existing: dict[str, int]) -> None:
-    """A worker would no longer hold the same partitions of every plan: somebody must look at it."""
-    with pytest.raises(TopicPlanError, match="unequal"):
-        plan_topics(existing, "local")
+def test_capture_topics_always_end_up_equal(existing: dict[str, int]) -> None:
+    """A growth that was cut short is completed: a worker must hold the same partitions of every plan."""
+    plan = plan_topics(existing, "local")
+    grown = {topic.name: count for topic, count in {**plan.create, **plan.grow}.items()}
+    assert {{**existing, **grown}[topic.name] for topic in CAPTURES.values()} == {4}
+
+
+@pytest.mark.parametrize("name", [PREMIUM.name, FREE.name])
+def test_a_capture_topic_bigger_than_its_equals_is_refused(name: str) -> None:
+    """It cannot shrink, and to grow the others is for somebody to decide."""
+    with pytest.raises(TopicPlanError, match=name):
+        plan_topics({**LOCAL, name: 5}, "local")
 
 
 def test_capture_topics_declared_unequal_are_refused() -> None:
