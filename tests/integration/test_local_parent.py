@@ -40,6 +40,8 @@ def make(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # a shell starts background jobs with SIGINT ignored, and `make` would inherit that from the tests
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     ) as process:
         yield process
         process.kill()
