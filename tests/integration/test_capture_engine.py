@@ -64,9 +64,8 @@ async def test_a_live_chart_settles_without_the_cap(browser_path: Path) -> None:
 async def test_a_chart_that_never_rests_is_taken_by_the_cap(browser_path: Path) -> None:
     """With a warning, instead of a failure."""
     # in every frame that is looked at, and far from the one before
-    restless = (
-        "let turn = 0; (function again() { paint(180 * (turn++ % 2)); requestAnimationFrame(again); })();"
-    )
+    again = "function again() { paint(180 * (turn++ % 2)); requestAnimationFrame(again); }"
+    restless = f"let turn = 0; {again} requestAnimationFrame(again);"
     async with engine_with(page_app({"restless": restless}), browser_path) as engine:
         shot = await engine.capture(order_of(a_session(), chart_id="restless"))
     assert shot.warning == "settled_by_cap"
