@@ -39,15 +39,8 @@ def _health_handler(dependencies: ApiDependencies) -> Handler:
     started_at_s = dependencies.clock.monotonic_s()
 
     async def health(_request: web.Request) -> web.Response:
-        pipeline = dependencies.pipeline_health()
-        return json_response(
-            {
-                "status": "ok" if pipeline.known else "degraded",
-                "queue_length": pipeline.queue_length,
-                "active_workers": pipeline.active_workers,
-                "uptime": int(dependencies.clock.monotonic_s() - started_at_s),
-            }
-        )
+        uptime_s = dependencies.clock.monotonic_s() - started_at_s
+        return json_response(dependencies.pipeline_health().answer(uptime_s))
 
     return health
 

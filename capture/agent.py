@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from runtime.streams.record import StreamRecord
 from runtime.streams.service import StreamSettings, Subscription, run_app
 from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler
 from schemas.codec import RecordDecodeError, decode, encode
-from schemas.headers import CAPTURE_EVENT_TYPE, CloudEvent, event_headers
+from schemas.headers import CAPTURE_EVENT_TYPE, CloudEvent, event_headers, traceparent
 from schemas.plans import Plan
 from schemas.records import CaptureEvent, CaptureRequest
 from schemas.topics import CAPTURE_EVENTS, CAPTURES
@@ -73,6 +74,7 @@ async def publish_event(publisher: Publisher, event: CaptureEvent) -> None:
         type=CAPTURE_EVENT_TYPE,
         source="capture",
         time=event.occurred_at,
+        traceparent=traceparent(event.signal_ids[0], secrets.randbits(64)),
     )
     key = str(event.user_id).encode()
     await publisher.publish([Message(CAPTURE_EVENTS.name, key, encode(event), event_headers(envelope))])

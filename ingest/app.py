@@ -24,15 +24,8 @@ def create_app(context: WebhookContext, metrics: Metrics) -> web.Application:
     started_at_s = context.clock.monotonic_s()
 
     async def health(_request: web.Request) -> web.Response:
-        pipeline = context.backlog.health()
-        return json_response(
-            {
-                "status": "ok" if pipeline.known else "degraded",
-                "queue_length": pipeline.queue_length,
-                "active_workers": pipeline.active_workers,
-                "uptime": int(context.clock.monotonic_s() - started_at_s),
-            }
-        )
+        uptime_s = context.clock.monotonic_s() - started_at_s
+        return json_response(context.backlog.health().answer(uptime_s))
 
     for path in (_WEBHOOK_PATH, _WEBHOOK_PATH + "/"):
         app.router.add_post(path, handler.receive)

@@ -39,6 +39,15 @@ class PipelineHealth:
     active_workers: int
     known: bool
 
+    def answer(self, uptime_s: float) -> dict[str, object]:
+        """The body of `GET /health` of ingress and API."""
+        return {
+            "status": "ok" if self.known else "degraded",
+            "queue_length": self.queue_length,
+            "active_workers": self.active_workers,
+            "uptime": int(uptime_s),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:

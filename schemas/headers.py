@@ -1,6 +1,5 @@
 """Kafka headers: CloudEvents binary mode on every topic, and the metadata of a webhook."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +19,6 @@ STORED_SIGNAL_TYPE: Final = "alerts.signal.stored"
 CAPTURE_REQUEST_TYPE: Final = "alerts.capture.request"
 CAPTURE_EVENT_TYPE: Final = "alerts.capture.event"
 TENANT_TYPE: Final = "alerts.tenant"
-
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class HeaderError(ValueError):
@@ -77,12 +74,6 @@ def event_headers(event: CloudEvent) -> Headers:
 def traceparent(trace_id: UUID, span_id: int) -> str:
     """W3C Trace Context of one alert: the trace is the signal, so every stage can be found by its id."""
     return f"00-{trace_id.hex}-{span_id & (2**64 - 1):016x}-01"
-
-
-def traceparent_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
-    """The valid `traceparent` among the headers, to be passed on."""
-    value = dict(headers).get("traceparent", b"").decode("ascii", "replace")
-    return value if _TRACEPARENT.fullmatch(value) else None
 
 
 def webhook_headers(metadata: WebhookMetadata) -> Headers:

@@ -13,7 +13,7 @@ from runtime.postgres import Pool
 from runtime.publisher import Message, Publisher
 from runtime.sql import load_queries
 from schemas.codec import encode
-from schemas.headers import TENANT_TYPE, CloudEvent, event_headers
+from schemas.headers import TENANT_TYPE, CloudEvent, event_headers, traceparent
 from schemas.plans import Plan
 from schemas.records import Tenant
 from schemas.topics import TENANTS
@@ -88,6 +88,7 @@ class TenantRelay:
             type=TENANT_TYPE,
             source="sink",
             time=utc_now(self._clock),
+            traceparent=traceparent(tenant.user_id, tenant.revision),
         )
         return Message(TENANTS.name, str(tenant.user_id).encode(), encode(tenant), event_headers(event))
 

@@ -123,6 +123,26 @@ async def test_no_secret_is_in_any_log_topic_metric_or_process(pipeline: Pipelin
             assert value.encode() not in text, f"{name} is in {place}"
 
 
+async def test_every_record_of_every_topic_has_its_envelope(pipeline: Pipeline, client: Client) -> None:
+    """CloudEvents in binary mode, a schema version and a trace, whichever role published it."""
+    signal_id = await client.alert(symbols(1)[0])
+    await client.settled({signal_id}, 60)
+    envelope = {"ce_id", "ce_type", "ce_source", "ce_time", "ce_specversion", "content-type"}
+    seen = set()
+    for topic in TOPICS:
+        for record in await read_all(pipeline.environment["KAFKA_BOOTSTRAP"], topic.name):
+            seen.add(topic.name)
+            assert {*envelope, "schema_version", "traceparent"} <= {name for name, _value in record.headers}
+    assert seen >= {
+        "webhooks.raw",
+        "signals",
+        "signals.stored",
+        "captures.premium",
+        "captures.events",
+        "tenants",
+    }
+
+
 async def test_sigkill_of_the_supervisor_leaves_nothing_behind() -> None:
     """With the supervisor gone, every process of the stack ends at once."""
     with temporary_pipeline() as pipeline:

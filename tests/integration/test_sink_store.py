@@ -1,31 +1,24 @@
 """The sink's transactions on a real database."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 from runtime.clock import SystemClock
-from runtime.ids import SignalIds, received_at_of
+from runtime.ids import SignalIds
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
-from schemas.headers import WebhookMetadata
-from schemas.plans import Plan
 from schemas.records import (
-    CaptureEvent,
     CaptureEventKind,
-    Direction,
     ExactDecimal,
-    ParseStatus,
     Picture,
-    Signal,
-    Source,
-    SourceFormat,
     Warning_,
 )
 from sinks.store import AcceptedSignal, SignalStore
+from tests.support.signals import metadata_of, new_event, signal_of
 
 USER = UUID("019a0000-0000-7000-8000-00000000000a")
 IDS = SignalIds(SystemClock())
@@ -38,49 +31,17 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 def accepted(**changes: object) -> AcceptedSignal:
-    signal_id = IDS.mint()
+    """A signal with the values that are hard to keep."""
     values = {
-        "signal_id": signal_id,
-        "user_id": USER,
-        "plan": Plan.PREMIUM,
-        "received_at": received_at_of(signal_id),
-        "indicator": "ADX DEF",
-        "signal_type": "Cruce",
-        "direction": Direction.LONG,
-        "ticker": "BINANCE:BTCUSDT",
-        "exchange": "BINANCE",
-        "symbol": "BTCUSDT",
-        "delayed": False,
         "price": ExactDecimal("0.0000000000123"),
-        "interval": "15",
-        "bar_time": None,
         "triggered_at": datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC),
-        "chart_id": "Ab3dE9xZ",
         "fields": {"RSI": "31.5", "TP": None},
         "message": "línea 🟢\n{}",
-        "parse_status": ParseStatus.PARSED,
         "warnings": [Warning_.NAIVE_TIME],
-        "source": Source(format=SourceFormat.JSON, indicator_file=None, parse_revision=1),
         **changes,
     }
-    signal = Signal(**values)  # type: ignore[arg-type]  # built from a table of overrides
-    metadata = WebhookMetadata(signal_id, signal.received_at, "127.0.0.1", "agent", "text/plain", "", 1, 10)
-    return signal, metadata
-
-
-def event(signal: Signal, kind: CaptureEventKind, request_no: int = 1, **changes: object) -> CaptureEvent:
-    values = {
-        "kind": kind,
-        "signal_ids": [signal.signal_id],
-        "user_id": signal.user_id,
-        "plan": signal.plan,
-        "request_no": request_no,
-        "occurred_at": signal.received_at + timedelta(seconds=1),
-        "tries": 1,
-        "fence": 0,
-        **changes,
-    }
-    return CaptureEvent(**values)  # type: ignore[arg-type]  # built from a table of overrides
+    signal = signal_of(USER, **values)
+    return signal, metadata_of(signal)
 
 
 async def test_a_signal_is_stored_once_with_every_field(pool: Pool) -> None:
@@ -132,12 +93,12 @@ async def test_an_older_capture_event_never_overwrites_a_newer_one(pool: Pool) -
     picture = Picture(
         key="ab/cd.png", size_bytes=10, width_px=1920, height_px=1080, captured_at=item[0].received_at
     )
-    completed = event(item[0], CaptureEventKind.COMPLETED, picture=picture, timings_ms={"shoot": 20})
-    await store.apply([event(item[0], CaptureEventKind.STARTED), completed, completed])
-    await store.apply([event(item[0], CaptureEventKind.FAILED, reason="late")])
+    completed = new_event(item[0], CaptureEventKind.COMPLETED, picture=picture, timings_ms={"shoot": 20})
+    await store.apply([new_event(item[0], CaptureEventKind.STARTED), completed, completed])
+    await store.apply([new_event(item[0], CaptureEventKind.FAILED, reason="late")])
     assert await status(pool) == ("completed", None)
     assert await pool.fetchval("SELECT screenshot_key FROM signal_screenshots") == "ab/cd.png"
-    await store.apply([event(item[0], CaptureEventKind.STARTED, request_no=2)])
+    await store.apply([new_event(item[0], CaptureEventKind.STARTED, request_no=2)])
     assert await status(pool) == ("processing", None)
 
 
@@ -147,9 +108,9 @@ async def test_only_an_event_of_the_current_session_marks_it_expired(pool: Pool)
     store = SignalStore(pool)
     item = accepted()
     await store.insert([item])
-    await store.apply([event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=6)])
+    await store.apply([new_event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=6)])
     assert await pool.fetchval("SELECT tv_cookies_valid FROM user_config")
-    await store.apply([event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=7, request_no=2)])
+    await store.apply([new_event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=7, request_no=2)])
     assert not await pool.fetchval("SELECT tv_cookies_valid FROM user_config")
 
 

@@ -23,11 +23,10 @@ from runtime.metrics import Metrics, create_metrics
 from runtime.operations import serve_http
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
-from schemas.headers import WebhookMetadata
-from schemas.plans import Plan
-from schemas.records import Direction, ExactDecimal, ParseStatus, Signal, Source, SourceFormat, Warning_
+from schemas.records import ExactDecimal, Signal, Source, SourceFormat, Warning_
 from sinks.store import SignalStore
 from tests.support.clock import FakeClock
+from tests.support.signals import metadata_of, signal_of
 
 LINK_SECRET: Final = SecretStr("link-secret-of-the-tests")
 ORIGIN: Final = "https://pictures.test"
@@ -96,39 +95,21 @@ async def pool_of(url: str) -> AsyncIterator[Pool]:
 def new_signal(user_id: UUID, signal_id: UUID | None = None, **changes: Any) -> Signal:
     """A signal with something in every field, received when its id was minted: now, unless one is given."""
     signal_id = signal_id or _IDS.mint()
+    received_at = received_at_of(signal_id)
     values: dict[str, Any] = {
         "signal_id": signal_id,
-        "user_id": user_id,
-        "plan": Plan.PREMIUM,
-        "received_at": received_at_of(signal_id),
-        "indicator": "ADX DEF",
-        "signal_type": "Cruce",
-        "direction": Direction.LONG,
-        "ticker": "BINANCE:BTCUSDT",
-        "exchange": "BINANCE",
-        "symbol": "BTCUSDT",
-        "delayed": False,
         "price": ExactDecimal("67890.50"),
-        "interval": "15",
-        "bar_time": received_at_of(signal_id).replace(microsecond=0),
-        "triggered_at": received_at_of(signal_id).replace(microsecond=250),
-        "chart_id": "Ab3dE9xZ",
+        "bar_time": received_at.replace(microsecond=0),
+        "triggered_at": received_at.replace(microsecond=250),
         "fields": {"RSI": "31.5", "TP": None},
         "message": "línea 🟢\n{}",
-        "parse_status": ParseStatus.PARSED,
         "warnings": [Warning_.NAIVE_TIME],
         "source": Source(format=SourceFormat.JSON, indicator_file="adx.toml", parse_revision=3),
         **changes,
     }
-    return Signal(**values)
+    return signal_of(user_id, **values)
 
 
 async def store(pool: Pool, *signals: Signal) -> None:
     """Put signals where the sink puts them."""
-    await SignalStore(pool).insert([(signal, _metadata(signal)) for signal in signals])
-
-
-def _metadata(signal: Signal) -> WebhookMetadata:
-    return WebhookMetadata(
-        signal.signal_id, signal.received_at, "127.0.0.1", "agent", "text/plain", "", 1, 10
-    )
+    await SignalStore(pool).insert([(signal, metadata_of(signal)) for signal in signals])

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from runtime.clock import SystemClock
 from runtime.ids import SignalIds, received_at_of
 from runtime.streams.record import StreamRecord, TopicPartition
 from schemas.codec import encode
 from schemas.headers import WebhookMetadata, webhook_headers
+from schemas.plans import Plan
 from schemas.records import (
     CaptureEvent,
     CaptureEventKind,
@@ -26,12 +28,17 @@ _PLACE: Final = TopicPartition("signals", 0)
 
 
 def new_signal(customer: Customer, **changes: object) -> Signal:
+    """An alert of this customer; see `signal_of`."""
+    return signal_of(customer.tenant.user_id, **{"plan": customer.tenant.plan, **changes})
+
+
+def signal_of(user_id: UUID, **changes: object) -> Signal:
     """A well-understood alert received now, with a chart to capture. Another id brings another time."""
     signal_id = changes.pop("signal_id", None) or _IDS.mint()
     values = {
         "signal_id": signal_id,
-        "user_id": customer.tenant.user_id,
-        "plan": customer.tenant.plan,
+        "user_id": user_id,
+        "plan": Plan.PREMIUM,
         "received_at": received_at_of(signal_id),  # type: ignore[arg-type]  # from a table of overrides
         "indicator": "ADX DEF",
         "signal_type": "Cruce",
