@@ -23,8 +23,9 @@ from runtime.process import ProcessContext, guarded
 from runtime.publisher import Message, Publisher, open_publisher
 from runtime.streams.intake import Intake, IntakeClosed
 from runtime.streams.record import StreamRecord
-from runtime.streams.service import StreamSettings, Subscription, run_app
+from runtime.streams.service import StreamSettings, run_app
 from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler
+from runtime.streams.subscription import Subscription
 from schemas.codec import RecordDecodeError, decode, encode
 from schemas.headers import CAPTURE_EVENT_TYPE, CloudEvent, event_headers, traceparent
 from schemas.plans import Plan

@@ -47,7 +47,7 @@ class SettleContext:
 
 
 class Settler:
-    """Settles batches of one stage, one at a time."""
+    """Settles batches of one stage; several at a time do not mind each other."""
 
     def __init__(self, work: Work, context: SettleContext) -> None:
         self._work = work

@@ -1,0 +1,24 @@
+"""A stand-in for a Faust app, as far as the harness looks at one."""
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+
+@dataclass
+class FakeApp:
+    """What the harness looks at of a Faust app."""
+
+    rebalancing: bool = False
+    crashed: bool = False
+    consumer_generation_id: int | None = 1
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    acked: list[int] = field(default_factory=list)
+
+    def event(self, offset: int, generation: int) -> Any:
+        message = SimpleNamespace(generation_id=generation)
+        return SimpleNamespace(message=message, ack=lambda: self.acked.append(offset))
+
+    async def stop(self) -> None:
+        await self.stopped.wait()
