@@ -8,6 +8,7 @@ from faust.types.auth import AuthProtocol, SASLMechanism
 from runtime.kafka import ssl_context
 from runtime.settings import KafkaSettings
 from runtime.streams.transport import SafeApp
+from runtime.streams.versions import check_versions
 
 COMMIT_INTERVAL_S: Final = 0.5
 
@@ -15,13 +16,21 @@ COMMIT_INTERVAL_S: Final = 0.5
 POLL_INTERVAL_S: Final = 1e7
 
 
+# A queue counts as full at 80 % and then still takes what one poll brought: less than the other 20 %, so that
+# the loop which delivers for all topics never waits for the queue of one.
+BUFFER_RECORDS: Final = 4096
+POLL_RECORDS: Final = 500
+
+
 def create_app(group: str, settings: KafkaSettings) -> faust.App:
     """An app for one consumer group. No tables, no web port, no topics of its own, raw bytes only.
 
     `stream_wait_empty` is off: a rebalance or a stop never waits for work in progress; what is not
     acknowledged is delivered again. `table_standby_replicas` above 0 selects Faust's own assignor, which
-    gives a worker the same partitions of topics of equal size.
+    gives a worker the same partitions of topics of equal size. Raises `FatalError` when the installed
+    libraries are not those this was written for.
     """
+    check_versions()
     return SafeApp(
         group,
         broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
@@ -35,10 +44,12 @@ def create_app(group: str, settings: KafkaSettings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.group_instance_id,
         consumer_max_fetch_size=4 * 1024 * 1024,
+        broker_max_poll_records=POLL_RECORDS,
+        cython_optimizations=True,
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
-        stream_buffer_maxsize=4096,
+        stream_buffer_maxsize=BUFFER_RECORDS,
         stream_wait_empty=False,
         table_standby_replicas=1,
         topic_allow_declare=False,

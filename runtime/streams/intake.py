@@ -24,16 +24,18 @@ class Intake:
         self._capacity = capacity
         self._clock = clock
         self._waiting: deque[StreamRecord] = deque()
-        self._changed = asyncio.Condition()
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
         self._closed = False
 
     async def admit(self, record: StreamRecord, acknowledge: Acknowledge) -> None:
         """Returns once there is room. Never raises but on cancellation, which admits nothing."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._waiting) < self._capacity)
-            self.ledger.admit(record, acknowledge, self._clock.monotonic_s())
-            self._waiting.append(record)
-            self._changed.notify_all()
+        while len(self._waiting) >= self._capacity:
+            self._room.clear()
+            await self._room.wait()
+        self.ledger.admit(record, acknowledge, self._clock.monotonic_s())
+        self._waiting.append(record)
+        self._filled.set()
 
     async def take(self, limit: int) -> list[StreamRecord]:
         """Waits for at least one record; returns at most `limit`, in the order of admission.
@@ -41,23 +43,35 @@ class Intake:
         Raises `IntakeClosed` once closed, whatever still waits.
         Records of an earlier assignment are left out: they are delivered again elsewhere.
         """
-        async with self._changed:
-            while True:
-                await self._changed.wait_for(lambda: self._closed or bool(self._waiting))
-                if self._closed:
-                    raise IntakeClosed
-                count = min(limit, len(self._waiting))
-                taken = [self._waiting.popleft() for _ in range(count)]
-                self._changed.notify_all()
-                current = [record for record in taken if self.ledger.is_current(record)]
-                if current:
-                    return current
+        while True:
+            await self._until_filled(limit)
+            if self._closed:
+                raise IntakeClosed
+            count = min(limit, len(self._waiting))
+            taken = [self._waiting.popleft() for _ in range(count)]
+            self._room.set()
+            current = [record for record in taken if self.ledger.is_current(record)]
+            if current:
+                return current
 
     async def close(self) -> None:
         """Hand out nothing more. What waits stays unacknowledged."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self._filled.set()
+
+    async def _until_filled(self, limit: int) -> None:
+        """Until something waits, and for as long as each turn of the loop brings more.
+
+        Faust delivers one record a turn. A batch of one for each would cost more than the work; a turn is too
+        short to be noticed.
+        """
+        while not self._waiting and not self._closed:
+            self._filled.clear()
+            await self._filled.wait()
+        seen = 0
+        while seen < len(self._waiting) < limit and not self._closed:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
 
     def finish(self, record: StreamRecord) -> None:
         """The record's effect is durable."""

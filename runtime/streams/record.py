@@ -1,7 +1,8 @@
 """A record as roles see it: bytes and where they came from, no Faust."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 
 class TopicPartition(NamedTuple):
@@ -9,9 +10,11 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
-    """`generation` tells under which assignment of the consumer group the record was delivered."""
+class StreamRecord(msgspec.Struct, frozen=True):
+    """`generation` tells under which assignment of the consumer group the record was delivered.
+
+    A struct because one is made of every record: several times quicker than a frozen dataclass.
+    """
 
     source: TopicPartition
     offset: int

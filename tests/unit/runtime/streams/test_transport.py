@@ -1,5 +1,6 @@
 """The second lock: a commit never passes a record that is not acknowledged, whatever was acknowledged."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 from faust.transport.consumer import IntervalTree
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.settings import KafkaSettings
 from runtime.streams.app import create_app
-from runtime.streams.transport import CappedConsumer, CappedTransport
+from runtime.streams.transport import IdempotentProducer, SafeConsumer, SafeTransport
 
 PLACE = ("signals", 0)
 
@@ -52,7 +54,7 @@ def test_both_defects_of_the_library_are_capped(
     """Faust steps over the open record in both cases; ours commits nothing and keeps the acks for later."""
     assert consumer(driver.Consumer, committed, acked)._new_offset(PLACE) == acked[-1] + 1
     message = Message(unacked)
-    ours = consumer(CappedConsumer, committed, acked, [message])
+    ours = consumer(SafeConsumer, committed, acked, [message])
     assert ours._new_offset(PLACE) is None
     assert ours._acked[PLACE] == acked
     message.acked = True
@@ -64,7 +66,7 @@ def test_both_defects_of_the_library_are_capped(
 
 def test_the_finished_prefix_is_committed() -> None:
     """The cap holds back what lies behind the open record, no more."""
-    ours = consumer(CappedConsumer, 3, [3, 4, 6, 7], [Message(5)])
+    ours = consumer(SafeConsumer, 3, [3, 4, 6, 7], [Message(5)])
     assert ours._new_offset(PLACE) == 5
     assert ours._acked[PLACE] == [6, 7]
     assert ours._new_offset(PLACE) is None
@@ -72,7 +74,7 @@ def test_the_finished_prefix_is_committed() -> None:
 
 def test_offsets_missing_in_the_log_count_as_done_up_to_the_cap() -> None:
     """Gaps of compaction are bridged, but not the one behind an open record."""
-    ours = consumer(CappedConsumer, 0, [0, 4], [Message(5)])
+    ours = consumer(SafeConsumer, 0, [0, 4], [Message(5)])
     ours._gap[PLACE].addi(1, 4)
     ours._gap[PLACE].addi(6, 9)
     assert ours._new_offset(PLACE) == 5
@@ -84,7 +86,7 @@ def test_offsets_missing_in_the_log_count_as_done_up_to_the_cap() -> None:
 )
 def test_only_open_records_of_this_assignment_cap(other: Message) -> None:
     """An earlier assignment's, another partition's or an acknowledged one must not stop commits for ever."""
-    assert consumer(CappedConsumer, 5, [5, 6], [other])._new_offset(PLACE) == 7
+    assert consumer(SafeConsumer, 5, [5, 6], [other])._new_offset(PLACE) == 7
 
 
 @given(
@@ -93,7 +95,7 @@ def test_only_open_records_of_this_assignment_cap(other: Message) -> None:
 def test_no_commit_passes_an_open_record(acked: set[int], unacked: set[int], committed: int | None) -> None:
     """Whatever is acknowledged in whatever order, and acknowledgements held back are not forgotten."""
     acked = acked - unacked
-    ours = consumer(CappedConsumer, committed, sorted(acked), map(Message, unacked))
+    ours = consumer(SafeConsumer, committed, sorted(acked), map(Message, unacked))
     offset = ours._new_offset(PLACE)
     if offset is not None and unacked:
         assert offset <= min(unacked)
@@ -104,6 +106,92 @@ def test_no_commit_passes_an_open_record(acked: set[int], unacked: set[int], com
 def test_the_app_uses_our_transport() -> None:
     """For consuming and producing, whatever the broker URL's scheme asks for."""
     app = create_app("group", KafkaSettings.model_validate({"bootstrap": "one:9092,two:9093"}))
-    assert isinstance(app.transport, CappedTransport)
-    assert isinstance(app.producer_transport, CappedTransport)
-    assert app.transport.Consumer is CappedConsumer
+    assert isinstance(app.transport, SafeTransport)
+    assert isinstance(app.producer_transport, SafeTransport)
+    assert app.transport.Consumer is SafeConsumer
+
+
+def flowing(active: Iterable[tuple[str, int]]) -> Any:
+    """A consumer with the state that flow control reads."""
+    made = consumer(SafeConsumer, None, [])
+    made.app.in_recovery = False
+    made._active_partitions, made._buffered_partitions = set(map(TP._make, active)), set()
+    made._room, made._quick = asyncio.Event(), True
+    made.suspend_flow, made._stopped, made._crashed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    made._service_loop = None
+    return made
+
+
+async def test_a_full_queue_takes_its_whole_topic_out_and_brings_it_back() -> None:
+    """The other topics are fetched all the while."""
+    ours = flowing([("slow", 0), ("slow", 1), ("quick", 0)])
+    ours.on_buffer_full(TP("slow", 1))
+    assert ours._active_partitions == {TP("quick", 0)}
+    ours.on_buffer_drop(TP("slow", 1))
+    assert ours._active_partitions == {TP("slow", 0), TP("slow", 1), TP("quick", 0)}
+    assert ours._room.is_set()
+
+
+async def test_a_delivery_takes_no_turn_of_the_loop() -> None:
+    """Nothing else runs between two deliveries that need not wait."""
+    ours = flowing([])
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+
+    async def deliver() -> None:
+        assert not turns
+
+    for _ in range(3):
+        await ours.wait_first(deliver(), ours.suspend_flow.wait())
+    assert not turns
+
+
+@pytest.mark.parametrize("flag", ["suspend_flow", "_stopped", "_crashed"])
+async def test_what_interrupts_a_delivery_is_left_to_the_original(
+    flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspended, stopped or crashed consumer must not take the short way; nor does an unknown version."""
+    originals: list[int] = []
+
+    async def original(_self: object, *waited_for: Any, **_timeout: object) -> None:
+        originals.append(len(waited_for))
+        for one in waited_for:
+            one.close()
+
+    monkeypatch.setattr(driver.Consumer, "wait_first", original)
+    ours = flowing([])
+    getattr(ours, flag).set()
+    await ours.wait_first(ours.suspend_flow.wait(), ours.suspend_flow.wait())
+    ours = flowing([])
+    ours._quick = False
+    await ours.wait_first(ours.suspend_flow.wait(), ours.suspend_flow.wait())
+    assert originals == [2, 2]
+
+
+async def test_a_delivery_that_waits_is_watched_by_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on where it was, beside the flow's suspension."""
+    monkeypatch.setattr(driver.Consumer, "wait_first", first_of)
+    ours = flowing([])
+    delivered: list[str] = []
+
+    async def deliver() -> None:
+        await asyncio.sleep(0)
+        delivered.append("late")
+
+    await ours.wait_first(deliver(), ours.suspend_flow.wait())
+    assert delivered == ["late"]
+
+
+async def first_of(_self: object, *waited_for: Any) -> None:
+    tasks = [asyncio.ensure_future(one) for one in waited_for]
+    _done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+
+
+def test_fausts_own_producer_is_idempotent() -> None:
+    """Whoever sends through Faust gets the same guarantee."""
+    settings = IdempotentProducer.__new__(IdempotentProducer)._settings_extra()
+    assert settings == {"acks": "all", "enable_idempotence": True}
+    assert SafeTransport.Producer is IdempotentProducer
