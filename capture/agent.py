@@ -26,6 +26,7 @@ from runtime.streams.record import StreamRecord
 from runtime.streams.service import StreamSettings, run_app
 from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler
 from runtime.streams.subscription import Subscription
+from runtime.streams.watchdog import WatchLimits
 from schemas.codec import RecordDecodeError, decode, encode
 from schemas.headers import CAPTURE_EVENT_TYPE, CloudEvent, event_headers, traceparent
 from schemas.plans import Plan
@@ -33,6 +34,9 @@ from schemas.records import CaptureEvent, CaptureRequest
 from schemas.topics import CAPTURE_EVENTS, CAPTURES
 
 ADMIT_BATCH: Final = 100
+WATCH_LIMITS: Final = WatchLimits(unready_s=1200.0, unacked_s=2400.0)
+"""A request may wait as long as its picture is of use, 15 minutes by default, and is tried then."""
+
 STREAM_STOP_S: Final = 3.5
 """What is kept of the drain deadline for leaving the group and ending the browser."""
 
@@ -102,6 +106,7 @@ async def _submit(record: StreamRecord, intake: Intake, worker: CaptureWorker, s
         intake.finish(record)
         return
     await worker.submit(request, AdmittedRequest(intake, record))
+    settler.count_good(1)
 
 
 @asynccontextmanager
@@ -124,7 +129,8 @@ async def _admitting(
     subscriptions = [
         Subscription(f"capture-{plan}", (CAPTURES[plan].name,), intake) for plan, intake in intakes.items()
     ]
-    async with run_app(StreamSettings(CAPTURE_GROUP, settings.kafka), subscriptions, context):
+    stream_settings = StreamSettings(CAPTURE_GROUP, settings.kafka, WATCH_LIMITS)
+    async with run_app(stream_settings, subscriptions, context):
         settle = SettleContext("capture", publisher, context.clock, context.metrics, stopping)
         settler = Settler(_nothing, settle)
         tasks = [

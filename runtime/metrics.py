@@ -23,6 +23,7 @@ class Metrics:
     stream_retries: Counter
     stream_unacked_oldest_seconds: Gauge
     deadletters: Counter
+    deadletter_share: Gauge
     signals_parsed: Counter
     signals_stored: Counter
     tenants_relayed: Counter
@@ -63,6 +64,9 @@ def create_metrics() -> Metrics:
             "stream_unacked_oldest_seconds", "age of the oldest record not yet acknowledged", "stage"
         ),
         deadletters=counter("deadletters", "records sent to the dead letter topic", "stage"),
+        deadletter_share=gauge(
+            "deadletter_share", "dead letters among the records settled in the last minutes", "stage"
+        ),
         signals_parsed=counter("signals_parsed", "signals by how well they were understood", "parse_status"),
         signals_stored=counter("signals_stored", "rows written, or met again", "outcome"),
         tenants_relayed=counter("tenants_relayed", "tenant changes published"),

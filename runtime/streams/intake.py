@@ -16,11 +16,12 @@ class Intake:
     """A bounded queue of admitted records with the ledger of all that is in work.
 
     `capacity` bounds what waits here; the loop that admits then waits, which pushes back through Faust's
-    own queue to the broker.
+    own queue to the broker. `admitted` counts all that ever came.
     """
 
     def __init__(self, capacity: int, clock: Clock) -> None:
         self.ledger = Ledger()
+        self.admitted = 0
         self._capacity = capacity
         self._clock = clock
         self._waiting: deque[StreamRecord] = deque()
@@ -35,6 +36,7 @@ class Intake:
             await self._room.wait()
         self.ledger.admit(record, acknowledge, self._clock.monotonic_s())
         self._waiting.append(record)
+        self.admitted += 1
         self._filled.set()
 
     async def take(self, limit: int) -> list[StreamRecord]:

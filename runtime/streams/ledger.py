@@ -20,6 +20,7 @@ class _Entry:
 @dataclass(slots=True)
 class _Partition:
     generation: int
+    last_offset: int = -1
     waiting: deque[_Entry] = field(default_factory=deque)
     by_offset: dict[int, _Entry] = field(default_factory=dict)
 
@@ -28,7 +29,9 @@ class Ledger:
     """Admits records in the order of delivery and acknowledges the finished prefix of each partition.
 
     A record of a newer generation replaces all that is known of its partition: the older ones are delivered
-    again to whoever owns the partition now, and finishing them later acknowledges nothing.
+    again to whoever owns the partition now, and finishing them later acknowledges nothing. So does a record
+    that was admitted before: a static member that joins again keeps its generation, and Faust reads from the
+    committed offset anew. Finishing either delivery of a record is then as good as the other.
     Not thread-safe; lives in the event loop.
     """
 
@@ -37,8 +40,13 @@ class Ledger:
 
     def admit(self, record: StreamRecord, acknowledge: Acknowledge, now_s: float) -> None:
         partition = self._partitions.get(record.source)
-        if partition is None or partition.generation != record.generation:
+        if (
+            partition is None
+            or partition.generation != record.generation
+            or record.offset <= partition.last_offset
+        ):
             partition = self._partitions[record.source] = _Partition(record.generation)
+        partition.last_offset = record.offset
         entry = _Entry(record, acknowledge, now_s)
         partition.waiting.append(entry)
         partition.by_offset[record.offset] = entry

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import faust
@@ -15,12 +15,21 @@ from runtime.publisher import Publisher
 from runtime.settings import KafkaSettings
 from runtime.streams.app import create_app
 from runtime.streams.intake import Intake, IntakeClosed
+from runtime.streams.lag import group_lag
 from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler, Work
 from runtime.streams.subscription import Subscription, attach
-from runtime.streams.watchdog import check_membership, watch
+from runtime.streams.watchdog import (
+    Watched,
+    WatchLimits,
+    check_membership,
+    check_progress,
+    watch,
+    watch_fetching,
+)
 
 WORK_STOP_DEADLINE_S: Final = 3.5
 APP_STOP_DEADLINE_S: Final = 2.5
+WATCH_STOP_DEADLINE_S: Final = 0.5
 
 log = get_logger(__name__)
 
@@ -46,6 +55,7 @@ class StreamSettings:
 
     group: str
     kafka: KafkaSettings
+    limits: WatchLimits = field(default_factory=WatchLimits)
 
 
 @asynccontextmanager
@@ -89,16 +99,31 @@ async def run_app(
     app = create_app(settings.group, settings.kafka)
     for subscription in subscriptions:
         attach(app, subscription)
-    context.readiness.add("consumer_group", lambda: check_membership(app))
-    watching = asyncio.create_task(guarded(watch(app, subscriptions, context), context), name="stream-watch")
+    watched = Watched(app, subscriptions, settings.limits)
+
+    async def ask_lag() -> int:
+        return await group_lag(settings.kafka, settings.group, app.consumer.assignment())
+
+    context.readiness.add("consumer_group", lambda: check_membership(watched))
+    context.readiness.add("stream_progress", lambda: check_progress(watched))
+    watching = [
+        asyncio.create_task(guarded(watch(watched, context), context), name="stream-watch"),
+        asyncio.create_task(guarded(watch_fetching(watched, ask_lag, context), context), name="lag-watch"),
+    ]
     try:
         app.finalize()
         await _start_app(app)
         log.info("consumer_started", group=settings.group)
         yield
     finally:
-        watching.cancel()
+        await _cancel(watching)
         await _stop_app(app)
+
+
+async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=WATCH_STOP_DEADLINE_S)
 
 
 async def _work(stage: Stage, intake: Intake, settler: Settler) -> None:

@@ -6,6 +6,9 @@
 | invalid   | halve the batch down to the culprit, which becomes a dead letter                       |
 | bug       | likewise, after a few tries of the single record                                       |
 | fatal     | raised: the process ends, nothing is acknowledged                                      |
+
+When most of what a stage settles becomes dead letters, the next one is fatal instead: a bad deploy must not
+drain a topic.
 """
 
 import asyncio
@@ -21,6 +24,7 @@ from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.publisher import Publisher
 from runtime.streams.record import StreamRecord
+from runtime.streams.share import DeadLetterShare
 
 Work = Callable[[Sequence[StreamRecord]], Awaitable[None]]
 """Returns when the effect of all records is durable. Idempotent: it sees records again after a failure."""
@@ -52,6 +56,7 @@ class Settler:
     def __init__(self, work: Work, context: SettleContext) -> None:
         self._work = work
         self._context = context
+        self._share = DeadLetterShare(context.clock)
 
     async def settle(self, records: Sequence[StreamRecord]) -> None:
         """Returns when every record may be acknowledged.
@@ -64,7 +69,7 @@ class Settler:
             attempts += 1
             error = await self._attempt(records)
             if error is None:
-                self._count(len(records), "done")
+                self.count_good(len(records))
                 return
             failure = classify(error)
             self._report(failure, error, attempts)
@@ -95,6 +100,8 @@ class Settler:
 
     async def bury(self, record: StreamRecord, error: Exception, attempts: int = 1) -> None:
         """Make a record a dead letter; returns when that is durable. Raises as `settle` does."""
+        if not self._share.allows_another():
+            raise FatalError(f"{self._context.stage}: most records become dead letters: {reason_of(error)}")
         letter = DeadLetter(record, self._context.stage, error, attempts, utc_now(self._context.clock))
         message = deadletter_message(letter)
         for wait_s in backoff_s():
@@ -106,8 +113,14 @@ class Settler:
                 await self._pause(wait_s)
             else:
                 break
+        self._share.add_dead()
         self._context.metrics.deadletters.labels(self._context.stage).inc()
         self._count(1, "deadletter")
+
+    def count_good(self, records: int) -> None:
+        """Records whose effect is durable; for stages that settle them elsewhere and only bury here."""
+        self._share.add_good(records)
+        self._count(records, "done")
 
     async def _pause(self, wait_s: float) -> None:
         waiting = asyncio.create_task(self._context.clock.sleep(wait_s))
@@ -121,6 +134,7 @@ class Settler:
             raise LeaveUnfinished
 
     def _count(self, records: int, outcome: str) -> None:
+        self._context.metrics.deadletter_share.labels(self._context.stage).set(self._share.share())
         self._context.metrics.stream_records.labels(self._context.stage, outcome).inc(records)
 
     def _report(self, failure: Failure, error: Exception, attempts: int) -> None:

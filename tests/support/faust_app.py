@@ -15,6 +15,13 @@ class FakeApp:
     consumer_generation_id: int | None = 1
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     acked: list[int] = field(default_factory=list)
+    coordinator: Any = None
+
+    @property
+    def _consumer(self) -> Any:
+        """As deep as the coordinator lies in a real app."""
+        thread = SimpleNamespace(_consumer=SimpleNamespace(_coordinator=self.coordinator))
+        return SimpleNamespace(_thread=thread)
 
     def event(self, offset: int, generation: int) -> Any:
         message = SimpleNamespace(generation_id=generation)

@@ -60,3 +60,23 @@ def test_a_record_is_acknowledged_once() -> None:
     ledger.admit(item, lambda: acknowledged.append(1), 0.0)
     assert (ledger.finish(item), ledger.finish(item)) == (1, 0)
     assert acknowledged == [1]
+
+
+def test_a_rewind_under_the_same_generation_starts_anew() -> None:
+    """As when a static member joins again: what was in work must not hold back what is delivered again."""
+    ledger, acknowledged = Ledger(), []
+
+    def admit(offset: int, delivery: str) -> None:
+        ledger.admit(record(offset), lambda: acknowledged.append((offset, delivery)), 0.0)
+
+    for offset in (3, 4, 5):
+        admit(offset, "first")
+    ledger.finish(record(3))
+    ledger.finish(record(5))
+    for offset in (3, 4, 5, 6):
+        admit(offset, "second")
+    assert acknowledged == [(3, "first")]
+    for offset in (3, 4, 5, 6):
+        ledger.finish(record(offset))
+    assert acknowledged[1:] == [(offset, "second") for offset in (3, 4, 5, 6)]
+    assert ledger.oldest_admitted_at_s() is None

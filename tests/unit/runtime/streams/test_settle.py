@@ -15,6 +15,7 @@ from runtime.metrics import Metrics, create_metrics
 from runtime.publisher import Publisher
 from runtime.streams.record import StreamRecord
 from runtime.streams.settle import BUG_TRIES, LeaveUnfinished, SettleContext, Settler
+from runtime.streams.share import ShareLimits
 from schemas.topics import DEADLETTERS
 from tests.support.clock import EagerClock, FakeClock
 from tests.support.publisher import MemoryPublisher
@@ -211,7 +212,7 @@ async def test_an_outage_amid_the_search_for_the_culprit_buries_nobody_else() ->
     assert outages == [4]
 
 
-@given(size=st.integers(1, 40), data=st.data())
+@given(size=st.integers(1, ShareLimits().deadletters), data=st.data())
 def test_halving_finds_every_culprit_and_nobody_else(size: int, data: st.DataObject) -> None:
     """Whichever records are invalid or break the code are buried once, and all others are done once."""
     offsets = st.sets(st.integers(0, size - 1))
@@ -232,3 +233,21 @@ def test_halving_finds_every_culprit_and_nobody_else(size: int, data: st.DataObj
     culprits = unfit | broken
     assert job.buried() == sorted(culprits)
     assert job.done == [offset for offset in range(size) if offset not in culprits]
+
+
+async def test_a_stage_whose_records_all_die_stops_before_the_next() -> None:
+    """The refused record is neither a dead letter nor acknowledged."""
+    job = Job(failing(range(100), lambda: InvalidError("unfit")))
+    with pytest.raises(FatalError, match="test: most records become dead letters: unfit"):
+        await job.settle(range(100))
+    limit = ShareLimits().deadletters
+    assert job.buried() == list(range(limit))
+    assert job.count("alerts_deadletter_share") == 1.0
+
+
+async def test_poison_among_good_records_does_not_stop_a_stage() -> None:
+    """However much of it there is."""
+    poison = range(0, 300, 3)
+    job = Job(failing(poison, lambda: InvalidError("unfit")))
+    await job.settle(range(300))
+    assert job.buried() == list(poison)
