@@ -1,0 +1,34 @@
+"""What a worker process of the harness tests is told, and the events it works on."""
+
+from typing import Any, Literal
+
+import msgspec
+
+Flavour = Literal["plain", "ours"]
+Form = Literal["single", "batch", "jobs"]
+Fail = Literal["once", "always", "invalid", "transient"]
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """`faust` holds extra settings of the plain flavour, `instance_id` is for ours alone."""
+
+    flavour: Flavour
+    bootstrap: str
+    group: str
+    topic: str
+    database_url: str
+    form: Form = "single"
+    name: str = "worker"
+    instance_id: str | None = None
+    faust: dict[str, Any] = {}
+
+
+class Event(msgspec.Struct, frozen=True):
+    """`sleep_s` is how long its work takes; `fail` "once" and "transient" are once in each process."""
+
+    id: str
+    sleep_s: float = 0.0
+    fail: Fail | None = None
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
