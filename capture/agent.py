@@ -3,7 +3,7 @@
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -45,11 +45,11 @@ STREAM_STOP_S: Final = 3.5
 class AdmittedRequest:
     """Acknowledges a request's record when its end is durable."""
 
-    intake: Intake
+    settler: Settler
     record: StreamRecord
 
     def done(self) -> None:
-        self.intake.finish(self.record)
+        self.settler.finish([self.record])
 
 
 @asynccontextmanager
@@ -93,20 +93,18 @@ async def admit(intake: Intake, worker: CaptureWorker, settler: Settler) -> None
     try:
         while True:
             for record in await intake.take(ADMIT_BATCH):
-                await _submit(record, intake, worker, settler)
+                await _submit(record, worker, settler)
     except (IntakeClosed, LeaveUnfinished):
         return
 
 
-async def _submit(record: StreamRecord, intake: Intake, worker: CaptureWorker, settler: Settler) -> None:
+async def _submit(record: StreamRecord, worker: CaptureWorker, settler: Settler) -> None:
     try:
         request = decode(record.value, CaptureRequest)
     except RecordDecodeError as error:
         await settler.bury(record, InvalidError("bad_record", str(error)))
-        intake.finish(record)
         return
-    await worker.submit(request, AdmittedRequest(intake, record))
-    settler.count_good(1)
+    await worker.submit(request, AdmittedRequest(settler, record))
 
 
 @asynccontextmanager
@@ -131,7 +129,8 @@ async def _admitting(
     ]
     stream_settings = StreamSettings(CAPTURE_GROUP, settings.kafka, WATCH_LIMITS)
     async with run_app(stream_settings, subscriptions, context):
-        settle = SettleContext("capture", publisher, context.clock, context.metrics, stopping)
+        finish = partial(_finish, {CAPTURES[plan].name: intake for plan, intake in intakes.items()})
+        settle = SettleContext("capture", finish, publisher, context.clock, context.metrics, stopping)
         settler = Settler(_nothing, settle)
         tasks = [
             asyncio.create_task(guarded(admit(intake, worker, settler), context), name=f"admit-{plan}")
@@ -147,6 +146,10 @@ async def _admitting(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await worker.drain(max(0.5, settings.operations.drain_deadline_s - STREAM_STOP_S))
+
+
+def _finish(intakes: Mapping[str, Intake], record: StreamRecord) -> None:
+    intakes[record.source.topic].finish(record)
 
 
 async def _nothing(_records: object) -> None:

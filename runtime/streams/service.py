@@ -75,7 +75,9 @@ async def run_stages(
     async with run_app(settings, subscriptions, context):
         tasks = []
         for stage, intake in zip(stages, intakes, strict=True):
-            settle_context = SettleContext(stage.name, publisher, context.clock, context.metrics, stopping)
+            settle_context = SettleContext(
+                stage.name, intake.finish, publisher, context.clock, context.metrics, stopping
+            )
             settler = Settler(stage.work, settle_context)
             for _ in range(stage.parallel):
                 work = _work(stage, intake, settler)
@@ -129,10 +131,7 @@ async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:
 async def _work(stage: Stage, intake: Intake, settler: Settler) -> None:
     try:
         while True:
-            batch = await intake.take(stage.batch)
-            await settler.settle(batch)
-            for record in batch:
-                intake.finish(record)
+            await settler.settle(await intake.take(stage.batch))
     except (IntakeClosed, LeaveUnfinished):
         return
 

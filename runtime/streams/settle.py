@@ -1,11 +1,13 @@
 """Runs a role's work over a batch until every record is settled: effect durable, or dead letter.
 
+A record is finished the moment it is settled, whatever becomes of its neighbours.
+
 | failure   | what happens                                                                           |
 | --------- | -------------------------------------------------------------------------------------- |
 | transient | wait with capped backoff and try the same records again; leave when asked to stop      |
 | invalid   | halve the batch down to the culprit, which becomes a dead letter                       |
 | bug       | likewise, after a few tries of the single record                                       |
-| fatal     | raised: the process ends, nothing is acknowledged                                      |
+| fatal     | raised: the process ends, what is not settled is not acknowledged                      |
 
 When most of what a stage settles becomes dead letters, the next one is fatal instead: a bad deploy must not
 drain a topic.
@@ -29,6 +31,9 @@ from runtime.streams.share import DeadLetterShare
 Work = Callable[[Sequence[StreamRecord]], Awaitable[None]]
 """Returns when the effect of all records is durable. Idempotent: it sees records again after a failure."""
 
+Finish = Callable[[StreamRecord], object]
+"""Told once of each record that may be acknowledged."""
+
 BUG_TRIES: Final = 3
 WORK_DEADLINE_S: Final = 60.0
 
@@ -44,6 +49,7 @@ class SettleContext:
     """`stopping` ends waits early; work that is running is left to finish."""
 
     stage: str
+    finish: Finish
     publisher: Publisher
     clock: Clock
     metrics: Metrics
@@ -59,9 +65,9 @@ class Settler:
         self._share = DeadLetterShare(context.clock)
 
     async def settle(self, records: Sequence[StreamRecord]) -> None:
-        """Returns when every record may be acknowledged.
+        """Returns when every record is finished.
 
-        Raises `LeaveUnfinished` or `FatalError`: then none of them may.
+        Raises `LeaveUnfinished` or `FatalError`: then some may not be, and are left to the next process.
         """
         waits = backoff_s()
         attempts = 0
@@ -69,7 +75,7 @@ class Settler:
             attempts += 1
             error = await self._attempt(records)
             if error is None:
-                self.count_good(len(records))
+                self.finish(records)
                 return
             failure = classify(error)
             self._report(failure, error, attempts)
@@ -99,9 +105,11 @@ class Settler:
         await self.settle(records[middle:])
 
     async def bury(self, record: StreamRecord, error: Exception, attempts: int = 1) -> None:
-        """Make a record a dead letter; returns when that is durable. Raises as `settle` does."""
+        """Make a record a dead letter and finish it when that is durable. Raises as `settle` does."""
         if not self._share.allows_another():
             raise FatalError(f"{self._context.stage}: most records become dead letters: {reason_of(error)}")
+        # counted before it is published: others may ask meanwhile
+        self._share.add_dead()
         letter = DeadLetter(record, self._context.stage, error, attempts, utc_now(self._context.clock))
         message = deadletter_message(letter)
         for wait_s in backoff_s():
@@ -113,14 +121,16 @@ class Settler:
                 await self._pause(wait_s)
             else:
                 break
-        self._share.add_dead()
         self._context.metrics.deadletters.labels(self._context.stage).inc()
         self._count(1, "deadletter")
+        self._context.finish(record)
 
-    def count_good(self, records: int) -> None:
-        """Records whose effect is durable; for stages that settle them elsewhere and only bury here."""
-        self._share.add_good(records)
-        self._count(records, "done")
+    def finish(self, records: Sequence[StreamRecord]) -> None:
+        """Their effect is durable. Called by stages that work elsewhere and only bury here."""
+        self._share.add_good(len(records))
+        self._count(len(records), "done")
+        for record in records:
+            self._context.finish(record)
 
     async def _pause(self, wait_s: float) -> None:
         waiting = asyncio.create_task(self._context.clock.sleep(wait_s))

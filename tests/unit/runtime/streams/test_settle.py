@@ -14,7 +14,7 @@ from runtime.errors import FatalError, InvalidError, TransientError
 from runtime.metrics import Metrics, create_metrics
 from runtime.publisher import Publisher
 from runtime.streams.record import StreamRecord
-from runtime.streams.settle import BUG_TRIES, LeaveUnfinished, SettleContext, Settler
+from runtime.streams.settle import BUG_TRIES, LeaveUnfinished, SettleContext, Settler, Work
 from runtime.streams.share import ShareLimits
 from schemas.topics import DEADLETTERS
 from tests.support.clock import EagerClock, FakeClock
@@ -33,6 +33,7 @@ class Job:
     clock: FakeClock = field(default_factory=EagerClock)
     metrics: Metrics = field(default_factory=create_metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     tries: Counter[int] = field(default_factory=Counter)
 
@@ -43,9 +44,15 @@ class Job:
             self.fail(record)
         self.done += [record.offset for record in batch]
 
+    def settler(self, work: Work | None = None) -> Settler:
+        def finish(record: StreamRecord) -> None:
+            self.finished.append(record.offset)
+
+        context = SettleContext("test", finish, self.publisher, self.clock, self.metrics, self.stopping)
+        return Settler(work or self.work, context)
+
     async def settle(self, offsets: Sequence[int]) -> None:
-        context = SettleContext("test", self.publisher, self.clock, self.metrics, self.stopping)
-        await Settler(self.work, context).settle(records(offsets))
+        await self.settler().settle(records(offsets))
 
     def buried(self) -> list[int]:
         assert isinstance(self.publisher, MemoryPublisher)
@@ -72,6 +79,7 @@ async def test_a_batch_that_works_is_done_at_once() -> None:
     job = Job()
     await job.settle([1, 2, 3])
     assert (job.done, set(job.tries.values()), job.buried()) == ([1, 2, 3], {1}, [])
+    assert job.finished == [1, 2, 3]
     assert job.count("alerts_stream_records_total", outcome="done") == 3
 
 
@@ -124,7 +132,7 @@ async def test_what_this_process_cannot_survive_ends_it(error: Exception) -> Non
     with pytest.raises(FatalError, match="test: ") as caught:
         await job.settle([0, 1])
     assert caught.value.__cause__ is error
-    assert (job.tries[1], job.buried()) == (1, [])
+    assert (job.tries[1], job.buried(), job.finished) == (1, [], [])
 
 
 async def test_work_that_hangs_is_cut_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +146,7 @@ async def test_work_that_hangs_is_cut_and_tried_again(monkeypatch: pytest.Monkey
         if len(calls) == 1:
             await asyncio.Event().wait()
 
-    context = SettleContext("test", job.publisher, job.clock, job.metrics, job.stopping)
-    await Settler(hang_once, context).settle(records([1, 2]))
+    await job.settler(hang_once).settle(records([1, 2]))
     assert calls == [2, 2]
 
 
@@ -152,7 +159,7 @@ async def test_a_stop_during_an_outage_leaves_the_records_unfinished() -> None:
     job.stopping.set()
     with pytest.raises(LeaveUnfinished):
         await settling
-    assert (job.done, job.buried()) == ([], [])
+    assert (job.done, job.buried(), job.finished) == ([], [], [])
 
 
 async def test_a_stop_lets_running_work_finish() -> None:
@@ -182,15 +189,18 @@ async def test_a_stop_while_a_dead_letter_waits_leaves_the_record_unfinished() -
     job.stopping.set()
     with pytest.raises(LeaveUnfinished):
         await settling
-    assert job.count("alerts_deadletters_total") == 0
+    assert (job.count("alerts_deadletters_total"), job.finished) == (0, [])
 
 
-async def test_a_dead_letter_that_is_refused_ends_the_process() -> None:
+@pytest.mark.parametrize(
+    "refusal", [kafka.MessageSizeTooLargeError(), kafka.ProducerFenced(), kafka.OutOfOrderSequenceNumber()]
+)
+async def test_a_dead_letter_that_is_refused_ends_the_process(refusal: Exception) -> None:
     """The alternative would be to lose the record."""
-    publisher = MemoryPublisher(kafka.MessageSizeTooLargeError())
-    job = Job(failing([1], lambda: InvalidError("unfit")), publisher)
+    job = Job(failing([1], lambda: InvalidError("unfit")), MemoryPublisher(refusal))
     with pytest.raises(FatalError, match="no dead letter possible"):
         await job.settle([1])
+    assert job.finished == []
 
 
 async def test_an_outage_amid_the_search_for_the_culprit_buries_nobody_else() -> None:
@@ -233,16 +243,27 @@ def test_halving_finds_every_culprit_and_nobody_else(size: int, data: st.DataObj
     culprits = unfit | broken
     assert job.buried() == sorted(culprits)
     assert job.done == [offset for offset in range(size) if offset not in culprits]
+    assert sorted(job.finished) == list(range(size))
 
 
 async def test_a_stage_whose_records_all_die_stops_before_the_next() -> None:
-    """The refused record is neither a dead letter nor acknowledged."""
+    """What was buried is acknowledged, or the next process would bury it again; the refused record is not."""
     job = Job(failing(range(100), lambda: InvalidError("unfit")))
     with pytest.raises(FatalError, match="test: most records become dead letters: unfit"):
         await job.settle(range(100))
     limit = ShareLimits().deadletters
-    assert job.buried() == list(range(limit))
+    assert job.buried() == job.finished == list(range(limit))
     assert job.count("alerts_deadletter_share") == 1.0
+
+
+async def test_parallel_batches_do_not_bury_beyond_the_limit() -> None:
+    """Dead letters on their way to the broker count as well."""
+    job = Job(failing(range(100), lambda: InvalidError("unfit")))
+    settler = job.settler()
+    batches = [settler.settle(records(range(start, start + 20))) for start in range(0, 100, 20)]
+    results = await asyncio.gather(*batches, return_exceptions=True)
+    assert all(isinstance(result, FatalError) for result in results)
+    assert len(job.buried()) == ShareLimits().deadletters
 
 
 async def test_poison_among_good_records_does_not_stop_a_stage() -> None:
