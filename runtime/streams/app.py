@@ -15,6 +15,9 @@ COMMIT_INTERVAL_S: Final = 0.5
 # aiokafka throws a member out for good that polled nothing for this long, also one that has no partitions.
 POLL_INTERVAL_S: Final = 1e7
 
+SESSION_TIMEOUT_S: Final = 15.0
+"""How long a dead member keeps its partitions, unless it comes back under its instance id."""
+
 
 # A queue counts as full at 80 % and then still takes what one poll brought: less than the other 20 %, so that
 # the loop which delivers for all topics never waits for the queue of one.
@@ -22,7 +25,9 @@ BUFFER_RECORDS: Final = 4096
 POLL_RECORDS: Final = 500
 
 
-def create_app(group: str, settings: KafkaSettings) -> faust.App:
+def create_app(
+    group: str, settings: KafkaSettings, session_timeout_s: float = SESSION_TIMEOUT_S
+) -> faust.App:
     """An app for one consumer group. No tables, no web port, no topics of its own, raw bytes only.
 
     `stream_wait_empty` is off: a rebalance or a stop never waits for work in progress; what is not
@@ -37,8 +42,8 @@ def create_app(group: str, settings: KafkaSettings) -> faust.App:
         broker_credentials=_credentials(settings),
         broker_commit_interval=COMMIT_INTERVAL_S,
         broker_max_poll_interval=POLL_INTERVAL_S,
-        broker_session_timeout=15.0,
-        broker_heartbeat_interval=3.0,
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=session_timeout_s / 5,
         broker_rebalance_timeout=30.0,
         broker_request_timeout=40.0,
         consumer_auto_offset_reset="earliest",

@@ -13,7 +13,7 @@ from runtime.logging import get_logger
 from runtime.process import ProcessContext, guarded
 from runtime.publisher import Publisher
 from runtime.settings import KafkaSettings
-from runtime.streams.app import create_app
+from runtime.streams.app import SESSION_TIMEOUT_S, create_app
 from runtime.streams.intake import Intake, IntakeClosed
 from runtime.streams.lag import group_lag
 from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler, Work
@@ -56,6 +56,7 @@ class StreamSettings:
     group: str
     kafka: KafkaSettings
     limits: WatchLimits = field(default_factory=WatchLimits)
+    session_timeout_s: float = SESSION_TIMEOUT_S
 
 
 @asynccontextmanager
@@ -98,7 +99,7 @@ async def run_app(
     Waits for a broker first. A crash of the app or a rebalance without end fails the process.
     """
     await wait_for_kafka(settings.kafka)
-    app = create_app(settings.group, settings.kafka)
+    app = create_app(settings.group, settings.kafka, settings.session_timeout_s)
     for subscription in subscriptions:
         attach(app, subscription)
     watched = Watched(app, subscriptions, settings.limits)

@@ -2,138 +2,134 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.support.harness.run import Scene, Worker, assert_nothing_lost, running, scene
+from tests.support.harness.run import Scene, Twins, Worker, assert_nothing_lost, running, started, twins
 from tests.support.harness.spec import Event
+from tests.support.harness.worker import SESSION_TIMEOUT_S
 from tests.support.stack import Databases
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
-SLOW = Event("slow", sleep_s=9)
-SHORT = {"broker_heartbeat_interval": 1, "broker_session_timeout": 6}
+SLOW = Event("slow", held=True)
+QUICK = [Event(f"quick-{number}") for number in range(6)]
+QUICK_IDS = {event.id for event in QUICK}
+HEARTBEATS_S = 3.0
+"""Several heartbeats of plain Faust: its member knows that the group rebalances."""
+
+COMMIT_S = 1.5
+"""Three commit intervals of ours: what it would commit, it has."""
 
 
-@asynccontextmanager
-async def two_scenes(bootstrap: str, databases: Databases) -> AsyncIterator[tuple[Scene, Scene]]:
-    async with (
-        scene("plain", bootstrap, databases, 2) as plain,
-        scene("ours", bootstrap, databases, 2) as ours,
-    ):
-        yield plain, ours
+@pytest.fixture
+async def both(kafka_bootstrap: str, databases: Databases) -> AsyncIterator[Twins]:
+    async with twins(kafka_bootstrap, databases, 2) as both:
+        yield both
 
 
-async def joined_during_a_job(place: Scene) -> tuple[list[Worker], bool]:
-    """A second worker joins while the first is busy; then events arrive in all partitions.
+async def joined(place: Scene, second: Worker) -> None:
+    """The second is in the group, or as far in as the first lets it come."""
+    if place.flavour == "ours":
+        await second.said("started")
+        return
 
-    Also returns whether they were done while the slow one was still in work.
-    """
-    quick = [Event(f"quick-{number}") for number in range(4)]
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running(place.spec(name="first", faust=SHORT)))
-        await first.said("started")
-        await place.produce([SLOW])
-        await first.said("began slow")
-        second = await stack.enter_async_context(running(place.spec(name="second", faust=SHORT)))
-        # by now it has asked to join, and the first one's heartbeat has told it so
-        await asyncio.sleep(5)
-        await place.produce(quick, partition=1)
-        steps = await until_done(place, {event.id for event in [SLOW, *quick]})
-        await place.all_committed()
-        await asyncio.gather(first.terminate(), second.terminate())
-    done = [event_id for event_id, _worker, step in steps if step == "done"]
-    return [first, second], done[0].startswith("quick")
+    async def rebalancing() -> bool:
+        return (await place.state())[0] == "PreparingRebalance"
+
+    await eventually(rebalancing)
+    await asyncio.sleep(HEARTBEATS_S)
 
 
-async def until_done(place: Scene, ids: set[str]) -> list[tuple[str, str, str]]:
-    async with asyncio.timeout(60):
-        while not ids <= await place.effects():  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(0.1)
-    return await place.deliveries()
-
-
-async def test_a_worker_joins_while_a_job_runs(kafka_bootstrap: str, databases: Databases) -> None:
-    """Plain Faust's group stands still until the job has ended; ours goes on at once, all done once."""
-    async with two_scenes(kafka_bootstrap, databases) as (plain, ours):
-        (_, plain_went_on), (workers, ours_went_on) = await asyncio.gather(
-            joined_during_a_job(plain), joined_during_a_job(ours)
-        )
-        assert (plain_went_on, ours_went_on) == (False, True)
-        quick = [Event(f"quick-{number}") for number in range(4)]
-        await assert_nothing_lost(ours, [SLOW, *quick], workers)
+async def test_a_worker_joins_while_a_job_runs(both: Twins) -> None:
+    """Plain Faust's whole group stands still until the job has ended; ours goes on, and all is done once."""
+    places = (both.plain, both.ours)
+    async with started(both.plain, form="jobs") as plain_first, started(both.ours, form="jobs") as first:
+        for place in places:
+            await place.produce([SLOW])
+        await asyncio.gather(plain_first.said("began slow"), first.said("began slow"))
+        async with (
+            running(both.plain.spec(form="jobs")) as other,
+            running(both.ours.spec(form="jobs")) as second,
+        ):
+            await asyncio.gather(joined(both.plain, other), joined(both.ours, second))
+            for place in places:
+                await place.produce(QUICK[:3], 0)
+                await place.produce(QUICK[3:], 1)
+            await both.ours.done(*QUICK_IDS)
+            assert await both.plain.effects() == set()
+            await both.ours.open_gate()
+            await both.ours.all_committed()
+            await asyncio.gather(first.terminate(), second.terminate())
+    await assert_nothing_lost(both.ours, [SLOW, *QUICK], [first, second])
 
 
 async def left_during_a_job(place: Scene, *, killed: bool) -> list[Worker]:
-    """Of two workers with parallel jobs the one that holds the slow head leaves or dies."""
-    slow, quick = Event("slow", sleep_s=6), [Event(f"quick-{number}") for number in range(6)]
-    faust = {**SHORT, "stream_wait_empty": False}
+    """Of two workers with parallel jobs the one that holds the slow head leaves or dies. Returns who ended well."""
+    options = {"form": "jobs", "faust": {"stream_wait_empty": False}}
     async with (
-        running(place.spec(name="first", form="jobs", faust=faust, instance_id="first")) as first,
-        running(place.spec(name="second", form="jobs", faust=faust, instance_id="second")) as second,
+        started(place, instance_id="first", **options) as first,
+        started(place, instance_id="second", **options) as second,
     ):
-        await asyncio.gather(first.said("started"), second.said("started"))
-        await asyncio.sleep(3)
-        await place.produce([slow, *quick])
-        await until_done(place, {event.id for event in quick})
-        await asyncio.sleep(2)
+        await place.is_stable(2)
+        await place.produce([SLOW, *QUICK])
+        await place.done(*QUICK_IDS)
         busy, other = (first, second) if "began slow" in first.lines else (second, first)
-        await (busy.kill() if killed else busy.terminate())
-        if place.flavour == "ours":
-            await until_done(place, {"slow"})
+        if place.flavour == "plain":
             await place.all_committed()
         else:
-            await asyncio.sleep(12)
+            await asyncio.sleep(COMMIT_S)
+        await (busy.kill() if killed else busy.terminate())
+        await place.open_gate()
+        if place.flavour == "ours":
+            await place.done("slow")
+            await place.all_committed()
         await other.terminate()
     return [other] if killed else [busy, other]
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["leaves", "is killed"])
-async def test_a_worker_is_gone_while_its_job_runs(
-    kafka_bootstrap: str, databases: Databases, *, killed: bool
-) -> None:
+async def test_a_worker_is_gone_while_its_job_runs(both: Twins, *, killed: bool) -> None:
     """Plain Faust has committed past the job; with ours the other worker does it."""
-    async with two_scenes(kafka_bootstrap, databases) as (plain, ours):
-        _plain, workers = await asyncio.gather(
-            left_during_a_job(plain, killed=killed), left_during_a_job(ours, killed=killed)
-        )
-        assert "slow" not in await plain.effects()
-        assert await plain.lag() == 0
-        quick = [Event(f"quick-{number}") for number in range(6)]
-        await assert_nothing_lost(ours, [Event("slow"), *quick], workers)
+    _plain, workers = await asyncio.gather(
+        left_during_a_job(both.plain, killed=killed), left_during_a_job(both.ours, killed=killed)
+    )
+    assert "slow" not in await both.plain.effects()
+    assert await both.plain.lag() == 0
+    await assert_nothing_lost(both.ours, [SLOW, *QUICK], workers)
 
 
-async def taken_over(place: Scene, poll_interval_s: float) -> list[Worker]:
-    """The only partition's owner leaves after the other has been idle for longer than the poll interval."""
-    faust = {**SHORT, "broker_max_poll_interval": poll_interval_s}
-    async with running(place.spec(name="owner", faust=faust)) as owner:
-        await owner.said("started")
-        async with running(place.spec(name="idle", faust=faust)) as idle:
-            await idle.said("started")
-            await asyncio.sleep(poll_interval_s + 5)
-            # whoever owns the partition says so
-            await place.produce([Event("whose")])
-            await until_done(place, {"whose"})
-            busy, other = (owner, idle) if "done whose" in owner.lines else (idle, owner)
-            await busy.terminate()
-            await place.produce([Event("after")])
-            if place.flavour == "ours":
-                await other.said("done after")
-                await place.all_committed()
-            else:
-                with pytest.raises(AssertionError, match="not said"):
-                    await other.said("done after", within_s=15)
-            await other.terminate()
-    return [owner, idle]
+async def owner_left(place: Scene, owner: Worker, idle: Worker) -> Worker:
+    """The only partition's owner leaves, and something arrives. Returns the other."""
+    await place.produce([Event("whose")])
+    await place.done("whose")
+    busy, other = (owner, idle) if "done whose" in owner.lines else (idle, owner)
+    await busy.terminate()
+    await place.produce([Event("after")])
+    return other
 
 
 async def test_an_idle_worker_takes_over(kafka_bootstrap: str, databases: Databases) -> None:
     """Plain Faust's idle member is thrown out after the poll interval and never comes back; ours waits."""
+    poll_interval_s = 4.0
+    faust = {"broker_max_poll_interval": poll_interval_s}
     async with (
-        scene("plain", kafka_bootstrap, databases) as plain,
-        scene("ours", kafka_bootstrap, databases) as ours,
+        twins(kafka_bootstrap, databases) as both,
+        started(both.plain, faust=faust) as plain_owner,
+        started(both.ours) as owner,
+        started(both.plain, faust=faust) as plain_idle,
+        started(both.ours) as idle,
     ):
-        _plain, workers = await asyncio.gather(taken_over(plain, 4), taken_over(ours, 4))
-        assert await plain.effects() == {"whose"}
-        await assert_nothing_lost(ours, [Event("whose"), Event("after")], workers)
+        await asyncio.sleep(poll_interval_s + 4)
+        plain_other, other = await asyncio.gather(
+            owner_left(both.plain, plain_owner, plain_idle), owner_left(both.ours, owner, idle)
+        )
+        await both.ours.done("after")
+        await both.ours.all_committed()
+        await other.terminate()
+        # by now the coordinator has given up whoever left without a word
+        await asyncio.sleep(SESSION_TIMEOUT_S + 2)
+        assert await both.plain.effects() == {"whose"}
+        assert plain_other.process.returncode is None
+        await assert_nothing_lost(both.ours, [Event("whose"), Event("after")], [owner, idle])

@@ -48,6 +48,14 @@ async def lag(bootstrap: str, group: str, topic: str) -> int:
     return sum(int(ends[place]) - max(0, int(offsets[place].offset)) for place in places)
 
 
+async def group_state(bootstrap: str, group: str) -> tuple[str, int]:
+    """As the coordinator calls it, and how many members it has."""
+    async with admin_of(bootstrap) as admin:
+        [response] = await admin.describe_consumer_groups([group])
+    [described] = response.groups
+    return str(described[2]), len(described[5])
+
+
 async def partitions_of(bootstrap: str, topic: str) -> list[TopicPartition]:
     async with admin_of(bootstrap) as admin:
         described = await admin.describe_topics([topic])

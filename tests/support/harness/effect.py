@@ -14,6 +14,8 @@ from tests.support.harness.spec import Event
 
 QUERIES: Final = load_queries("tests.support.harness", "effects.sql")
 
+GATE_POLL_S: Final = 0.2
+
 _DECODER: Final = msgspec.json.Decoder(Event)
 
 
@@ -47,6 +49,8 @@ class Effect:
         try:
             await self._pool.execute(QUERIES["insert_deliveries"], [event.id], self._worker, "began")
             await asyncio.sleep(event.sleep_s)
+            while event.held and not await self._pool.fetchval(QUERIES["gate_is_open"]):  # noqa: ASYNC110 - set elsewhere
+                await asyncio.sleep(GATE_POLL_S)
             self._fail(event)
         except asyncio.CancelledError:
             say(f"cancelled {event.id}")

@@ -11,6 +11,13 @@ CREATE TABLE deliveries (
     step text NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE TABLE gate (opened boolean NOT NULL);
+
+-- name: open_gate
+INSERT INTO gate VALUES (true);
+
+-- name: gate_is_open
+SELECT EXISTS (SELECT FROM gate);
 
 -- name: insert_effects
 INSERT INTO effects (id, first_by)

@@ -24,10 +24,14 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """`sleep_s` is how long its work takes; `fail` "once" and "transient" are once in each process."""
+    """`sleep_s` is how long its work takes; `fail` "once" and "transient" are once in each process.
+
+    Work on one that is `held` goes on until the scene's gate is opened.
+    """
 
     id: str
     sleep_s: float = 0.0
+    held: bool = False
     fail: Fail | None = None
 
     def encode(self) -> bytes:
