@@ -52,6 +52,19 @@ class AdmittedRequest:
         self.settler.finish([self.record])
 
 
+@dataclass(frozen=True, slots=True)
+class PlanIntakes:
+    """The intakes of all plans as one, by topic."""
+
+    by_topic: Mapping[str, Intake]
+
+    def owns(self, record: StreamRecord) -> bool:
+        return self.by_topic[record.source.topic].owns(record)
+
+    def finish(self, record: StreamRecord) -> None:
+        self.by_topic[record.source.topic].finish(record)
+
+
 @asynccontextmanager
 async def serve_capture(settings: CaptureSettings, context: ProcessContext) -> AsyncIterator[None]:
     """On exit: admit nothing more, finish what the slots hold within the drain deadline, leave the rest."""
@@ -129,8 +142,8 @@ async def _admitting(
     ]
     stream_settings = StreamSettings(CAPTURE_GROUP, settings.kafka, WATCH_LIMITS)
     async with run_app(stream_settings, subscriptions, context):
-        finish = partial(_finish, {CAPTURES[plan].name: intake for plan, intake in intakes.items()})
-        settle = SettleContext("capture", finish, publisher, context.clock, context.metrics, stopping)
+        custody = PlanIntakes({CAPTURES[plan].name: intake for plan, intake in intakes.items()})
+        settle = SettleContext("capture", custody, publisher, context.clock, context.metrics, stopping)
         settler = Settler(_nothing, settle)
         tasks = [
             asyncio.create_task(guarded(admit(intake, worker, settler), context), name=f"admit-{plan}")
@@ -146,10 +159,6 @@ async def _admitting(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await worker.drain(max(0.5, settings.operations.drain_deadline_s - STREAM_STOP_S))
-
-
-def _finish(intakes: Mapping[str, Intake], record: StreamRecord) -> None:
-    intakes[record.source.topic].finish(record)
 
 
 async def _nothing(_records: object) -> None:

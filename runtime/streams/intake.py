@@ -75,6 +75,10 @@ class Intake:
             seen = len(self._waiting)
             await asyncio.sleep(0)
 
+    def owns(self, record: StreamRecord) -> bool:
+        """Whether finishing the record can still acknowledge it."""
+        return self.ledger.is_current(record)
+
     def finish(self, record: StreamRecord) -> None:
         """The record's effect is durable."""
         self.ledger.finish(record)

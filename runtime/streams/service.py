@@ -77,7 +77,7 @@ async def run_stages(
         tasks = []
         for stage, intake in zip(stages, intakes, strict=True):
             settle_context = SettleContext(
-                stage.name, intake.finish, publisher, context.clock, context.metrics, stopping
+                stage.name, intake, publisher, context.clock, context.metrics, stopping
             )
             settler = Settler(stage.work, settle_context)
             for _ in range(stage.parallel):

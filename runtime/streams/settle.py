@@ -9,6 +9,8 @@ A record is finished the moment it is settled, whatever becomes of its neighbour
 | bug       | likewise, after a few tries of the single record                                       |
 | fatal     | raised: the process ends, what is not settled is not acknowledged                      |
 
+Records whose partition has gone to another member meanwhile are dropped: they are delivered there.
+
 When most of what a stage settles becomes dead letters, the next one is fatal instead: a bad deploy must not
 drain a topic.
 """
@@ -16,7 +18,7 @@ drain a topic.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from runtime.backoff import backoff_s
 from runtime.clock import Clock, utc_now
@@ -31,8 +33,16 @@ from runtime.streams.share import DeadLetterShare
 Work = Callable[[Sequence[StreamRecord]], Awaitable[None]]
 """Returns when the effect of all records is durable. Idempotent: it sees records again after a failure."""
 
-Finish = Callable[[StreamRecord], object]
-"""Told once of each record that may be acknowledged."""
+
+class Custody(Protocol):
+    """Where the records come from."""
+
+    def owns(self, record: StreamRecord) -> bool:
+        """Whether finishing the record can still acknowledge it."""
+
+    def finish(self, record: StreamRecord) -> None:
+        """The record may be acknowledged. Told once of each; nothing for one that is not owned."""
+
 
 BUG_TRIES: Final = 3
 WORK_DEADLINE_S: Final = 60.0
@@ -49,7 +59,7 @@ class SettleContext:
     """`stopping` ends waits early; work that is running is left to finish."""
 
     stage: str
-    finish: Finish
+    custody: Custody
     publisher: Publisher
     clock: Clock
     metrics: Metrics
@@ -65,13 +75,13 @@ class Settler:
         self._share = DeadLetterShare(context.clock)
 
     async def settle(self, records: Sequence[StreamRecord]) -> None:
-        """Returns when every record is finished.
+        """Returns when every record is finished or has gone to another member.
 
         Raises `LeaveUnfinished` or `FatalError`: then some may not be, and are left to the next process.
         """
         waits = backoff_s()
-        attempts = 0
-        while True:
+        attempts = bugs = 0
+        while records := [record for record in records if self._context.custody.owns(record)]:
             attempts += 1
             error = await self._attempt(records)
             if error is None:
@@ -85,7 +95,9 @@ class Settler:
                 if len(records) > 1:
                     await self._settle_halves(records)
                     return
-                if failure is Failure.INVALID or attempts >= BUG_TRIES:
+                # an outage before does not count
+                bugs += 1
+                if failure is Failure.INVALID or bugs >= BUG_TRIES:
                     await self.bury(records[0], error, attempts)
                     return
             await self._pause(next(waits))
@@ -113,6 +125,8 @@ class Settler:
         letter = DeadLetter(record, self._context.stage, error, attempts, utc_now(self._context.clock))
         message = deadletter_message(letter)
         for wait_s in backoff_s():
+            if not self._context.custody.owns(record):
+                return
             try:
                 await self._context.publisher.publish([message])
             except Exception as refused:
@@ -123,14 +137,14 @@ class Settler:
                 break
         self._context.metrics.deadletters.labels(self._context.stage).inc()
         self._count(1, "deadletter")
-        self._context.finish(record)
+        self._context.custody.finish(record)
 
     def finish(self, records: Sequence[StreamRecord]) -> None:
         """Their effect is durable. Called by stages that work elsewhere and only bury here."""
         self._share.add_good(len(records))
         self._count(len(records), "done")
         for record in records:
-            self._context.finish(record)
+            self._context.custody.finish(record)
 
     async def _pause(self, wait_s: float) -> None:
         waiting = asyncio.create_task(self._context.clock.sleep(wait_s))

@@ -66,7 +66,7 @@ async def test_a_worker_joins_while_a_job_runs(both: Twins) -> None:
 
 
 async def left_during_a_job(place: Scene, *, killed: bool) -> list[Worker]:
-    """Of two workers with parallel jobs the one that holds the slow head leaves or dies. Returns who ended well."""
+    """Of two workers with parallel jobs the one with the slow head leaves or dies. Returns who drained."""
     options = {"form": "jobs", "faust": {"stream_wait_empty": False}}
     async with (
         started(place, instance_id="first", **options) as first,

@@ -31,8 +31,8 @@ class Event(msgspec.Struct, frozen=True):
 
     id: str
     sleep_s: float = 0.0
-    held: bool = False
     fail: Fail | None = None
+    held: bool = False
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

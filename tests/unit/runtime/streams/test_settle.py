@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import FatalError, InvalidError, TransientError
 from runtime.metrics import Metrics, create_metrics
-from runtime.publisher import Publisher
+from runtime.publisher import Message, Publisher
 from runtime.streams.record import StreamRecord
 from runtime.streams.settle import BUG_TRIES, LeaveUnfinished, SettleContext, Settler, Work
 from runtime.streams.share import ShareLimits
@@ -34,6 +34,7 @@ class Job:
     metrics: Metrics = field(default_factory=create_metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     finished: list[int] = field(default_factory=list)
+    lost: set[int] = field(default_factory=set)
     done: list[int] = field(default_factory=list)
     tries: Counter[int] = field(default_factory=Counter)
 
@@ -44,11 +45,14 @@ class Job:
             self.fail(record)
         self.done += [record.offset for record in batch]
 
-    def settler(self, work: Work | None = None) -> Settler:
-        def finish(record: StreamRecord) -> None:
-            self.finished.append(record.offset)
+    def owns(self, record: StreamRecord) -> bool:
+        return record.offset not in self.lost
 
-        context = SettleContext("test", finish, self.publisher, self.clock, self.metrics, self.stopping)
+    def finish(self, record: StreamRecord) -> None:
+        self.finished.append(record.offset)
+
+    def settler(self, work: Work | None = None) -> Settler:
+        context = SettleContext("test", self, self.publisher, self.clock, self.metrics, self.stopping)
         return Settler(work or self.work, context)
 
     async def settle(self, offsets: Sequence[int]) -> None:
@@ -121,6 +125,47 @@ async def test_a_bug_that_passes_costs_nothing() -> None:
     job = Job(failing([1], ZeroDivisionError, times=BUG_TRIES - 1))
     await job.settle([1])
     assert (job.done, job.buried()) == ([1], [])
+
+
+async def test_an_outage_is_no_try_of_a_bug() -> None:
+    """A race in the code that comes once, right after an outage, leaves no dead letter."""
+    errors: list[Exception] = [TransientError("away")] * BUG_TRIES + [ZeroDivisionError()] * (BUG_TRIES - 1)
+
+    def fail(_record: StreamRecord) -> None:
+        if errors:
+            raise errors.pop(0)
+
+    job = Job(fail)
+    await job.settle([1])
+    assert (job.done, job.buried()) == ([1], [])
+
+
+async def test_what_went_to_another_member_is_not_tried_again() -> None:
+    """Nor buried: its new owner does either. Its neighbours go on here."""
+    job = Job()
+
+    def lose_and_fail(record: StreamRecord) -> None:
+        if record.offset == 2 and record.offset not in job.lost:
+            job.lost.add(2)
+            raise TransientError("away")
+
+    job.fail = lose_and_fail
+    await job.settle([1, 2, 3])
+    assert (job.done, job.finished, job.tries[2]) == ([1, 3], [1, 3], 1)
+
+
+async def test_what_goes_to_another_member_while_the_broker_is_away_is_not_buried() -> None:
+    """The dead letter would be there twice."""
+    job = Job(failing([1], lambda: InvalidError("unfit")))
+
+    class LosingPublisher(MemoryPublisher):
+        async def publish(self, messages: Sequence[Message]) -> None:
+            job.lost.add(1)
+            await super().publish(messages)
+
+    job.publisher = LosingPublisher(kafka.KafkaConnectionError())
+    await job.settle([1])
+    assert (job.buried(), job.finished) == ([], [])
 
 
 @pytest.mark.parametrize(
