@@ -5,7 +5,7 @@
 | the app crashed; the coordinator refused us                   | at once                       |
 | thrown out of the group again and again: an id used twice     | `evictions` in `membership_s` |
 | not a member of the group, or rebalancing, without a break    | `membership_s`                |
-| the broker shows lag, nothing is in work and nothing comes    | `stall_s`                     |
+| the broker shows lag, nothing is in work and nothing comes    | `stall_s`, unready at half    |
 | a record is in work for too long                              | `unready_s`, then `unacked_s` |
 
 A clean restart costs nothing: what is not acknowledged is delivered again.
@@ -14,7 +14,7 @@ A clean restart costs nothing: what is not acknowledged is delivered again.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import faust
@@ -47,18 +47,19 @@ class WatchLimits:
 
 
 class Lasting:
-    """How long something has been so without a break."""
+    """How long something has been so without a break; `lasted_s` as of the last observation."""
 
     def __init__(self) -> None:
+        self.lasted_s = 0.0
         self._since_s: float | None = None
 
     def observe(self, holds: bool, now_s: float) -> float:  # noqa: FBT001 - the one thing it is told
         if not holds:
             self._since_s = None
-            return 0.0
-        if self._since_s is None:
+        elif self._since_s is None:
             self._since_s = now_s
-        return now_s - self._since_s
+        self.lasted_s = 0.0 if self._since_s is None else now_s - self._since_s
+        return self.lasted_s
 
 
 class Evictions:
@@ -84,6 +85,7 @@ class Watched:
     app: faust.App
     subscriptions: Sequence[Subscription]
     limits: WatchLimits
+    stall: Lasting = field(default_factory=Lasting)
 
     def oldest_age_s(self) -> float:
         return max((one.intake.oldest_age_s() for one in self.subscriptions), default=0.0)
@@ -102,6 +104,8 @@ async def check_progress(watched: Watched) -> None:
     """For readiness: fails before the process is ended."""
     if watched.oldest_age_s() > watched.limits.unready_s:
         raise TransientError("a record has been in work for too long")
+    if watched.stall.lasted_s > watched.limits.stall_s / 2:
+        raise TransientError("the broker has records for us and none arrives")
 
 
 async def watch(watched: Watched, context: ProcessContext) -> None:
@@ -128,14 +132,13 @@ async def watch_fetching(watched: Watched, ask_lag: AskLag, context: ProcessCont
 
     Records in work explain a lag, and so does a rebalance. A broker that does not answer explains everything.
     """
-    stalled = Lasting()
     admitted = watched.admitted()
     while True:
         await context.clock.sleep(LAG_INTERVAL_S)
         lag = await _lag(ask_lag)
         before, admitted = admitted, watched.admitted()
         idle = admitted == before and watched.oldest_age_s() == 0.0 and is_member(watched.app)
-        stalled_s = stalled.observe(idle and lag > 0, context.clock.monotonic_s())
+        stalled_s = watched.stall.observe(idle and lag > 0, context.clock.monotonic_s())
         if stalled_s > watched.limits.stall_s:
             raise FatalError(f"nothing fetched for {stalled_s:.0f} s with {lag} records waiting")
 

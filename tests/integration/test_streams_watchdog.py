@@ -47,16 +47,17 @@ async def failure(context: ProcessContext) -> BaseException:
         return await context.failed
 
 
-async def test_of_two_members_with_one_id_one_ends(kafka_bootstrap: str) -> None:
+async def test_two_members_with_one_id_do_not_go_on(kafka_bootstrap: str) -> None:
     """They throw each other out in turn, and each believes to own the partitions; one must give up."""
     settings, topic = await settings_for(kafka_bootstrap, instance_id="the-one")
     async with consuming(settings, topic) as first, consuming(settings, topic) as second:
         async with asyncio.timeout(60):
             await asyncio.wait({first.failed, second.failed}, return_when=asyncio.FIRST_COMPLETED)
         errors = [context.failed.result() for context in (first, second) if context.failed.done()]
-    assert len(errors) == 1
-    assert isinstance(errors[0], FatalError)
-    assert "using this instance id" in str(errors[0])
+    # the other may reach its own third time in the same moment
+    for error in errors:
+        assert isinstance(error, FatalError)
+        assert "using this instance id" in str(error)
 
 
 async def test_a_consumer_that_fetches_no_more_ends(

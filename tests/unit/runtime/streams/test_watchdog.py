@@ -157,6 +157,35 @@ async def test_a_lag_of_which_nothing_arrives_ends_the_process() -> None:
     assert clock.monotonic_s() - began_at_s == LIMITS.stall_s + 2 * LAG_INTERVAL_S
 
 
+async def test_a_stall_is_told_before_it_ends_the_process() -> None:
+    """Readiness fails at half the limit, and holds again when records arrive."""
+    clock = FakeClock()
+    intake = Intake(1, clock)
+    one = watched(FakeApp(), intake)
+
+    async def ask_lag() -> int:
+        return 3
+
+    async def look(times: int) -> None:
+        for _ in range(times):
+            looks = len(clock.sleeps_s)
+            await clock.advance(LAG_INTERVAL_S)
+            while len(clock.sleeps_s) == looks:  # noqa: ASYNC110 - the watch tells nobody
+                await asyncio.sleep(0)
+
+    task = asyncio.create_task(watch_fetching(one, ask_lag, ProcessContext(clock=clock)))
+    await clock.until_sleeping()
+    await look(int(LIMITS.stall_s / 2 / LAG_INTERVAL_S) + 1)
+    await check_progress(one)
+    await look(1)
+    with pytest.raises(TransientError, match="none arrives"):
+        await check_progress(one)
+    intake.admitted += 1
+    await look(1)
+    await check_progress(one)
+    task.cancel()
+
+
 class Enough(BaseException):
     """Ends a watch that would go on for ever."""
 
