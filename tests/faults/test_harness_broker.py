@@ -83,7 +83,8 @@ async def test_a_stop_while_the_broker_is_away(
         with away(frail):
             plain_ending, our_ending = await end(first)
         assert plain_ending == "hung"
-        assert our_ending == EXIT_DRAIN_DEADLINE
+        # by its deadline, if there was something left to tell the broker
+        assert our_ending in {0, EXIT_DRAIN_DEADLINE}
         ours = both[1]
         second = await ours.start(instance_id="only")
         await ours.flow(second, batch_of("after", 5))

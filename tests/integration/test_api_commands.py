@@ -157,7 +157,11 @@ def test_a_key_is_printed_once_and_can_be_revoked(run: Run, values: dict[str, st
     assert run("keys list").output.splitlines()[1].split()[3] != "-"
 
 
-@pytest.mark.parametrize("words", ["--scope user", f"--scope platform --user {new_user_id()}", "--scope all"])
+@pytest.mark.parametrize(
+    "words",
+    ["--scope user", f"--scope platform --user {new_user_id()}", "--scope all"],
+    ids=["without a user", "with a foreign user", "unknown"],
+)
 def test_a_scope_and_its_user_go_together(run: Run, words: str) -> None:
     """A key never sees more than was meant."""
     assert run(f"keys create {words}").exit_code == 2
