@@ -14,6 +14,7 @@ METADATA_BYTES: Final = 256
 QUERY_BYTES: Final = 2048
 
 WEBHOOK_TYPE: Final = "alerts.webhook"
+REFUSED_TYPE: Final = "alerts.webhook.refused"
 SIGNAL_TYPE: Final = "alerts.signal"
 STORED_SIGNAL_TYPE: Final = "alerts.signal.stored"
 CAPTURE_REQUEST_TYPE: Final = "alerts.capture.request"

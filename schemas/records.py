@@ -206,7 +206,8 @@ class Tenant(Record, frozen=True):
     """What ingress and processors know of a tenant: hashes, limits and defaults, no secret.
 
     `token_hashes` are lower-case hex SHA-256 of the tokens now valid. Readers keep the record with the
-    highest `revision`; a deleted tenant stays as a record with `deleted`.
+    highest `revision`; a deleted tenant stays as a record with `deleted`. `allowed_addresses` are CIDR
+    networks and names of known senders; empty: any address may send.
     """
 
     user_id: UUID
@@ -217,3 +218,20 @@ class Tenant(Record, frozen=True):
     captures_enabled: bool
     default_chart_id: str | None = None
     deleted: bool = False
+    allowed_addresses: list[str] = []
+
+
+class RefusedCalls(Record, frozen=True):
+    """Webhook calls that were refused alike: one address, one reason, one tenant if the token was right.
+
+    `id` is a UUIDv7 of the moment of `last_at`. Never holds a token, path, query or body.
+    """
+
+    id: UUID
+    client_address: str
+    reason: str
+    status: int
+    count: int
+    first_at: datetime
+    last_at: datetime
+    user_id: UUID | None = None
