@@ -33,19 +33,26 @@ async def produce(bootstrap: str, topic: str, values: Sequence[bytes], partition
 
 async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int:
     """The committed offset, 0 when there is none."""
+    place = TopicPartition(topic, partition)
+    return (await committed_offsets(bootstrap, group, [place]))[place]
+
+
+async def committed_offsets(
+    bootstrap: str, group: str, places: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """0 where there is none, also while the coordinator is still starting."""
     async with admin_of(bootstrap) as admin:
-        place = TopicPartition(topic, partition)
-        offsets = await admin.list_consumer_group_offsets(group, partitions=[place])
-    return max(0, int(offsets[place].offset))
+        offsets = await admin.list_consumer_group_offsets(group, partitions=places)
+    return {place: max(0, int(offsets[place].offset)) if place in offsets else 0 for place in places}
 
 
 async def lag(bootstrap: str, group: str, topic: str) -> int:
     """Records of the topic that the group has not committed."""
     places = await partitions_of(bootstrap, topic)
-    async with admin_of(bootstrap) as admin, consumer_of(bootstrap) as consumer:
-        offsets = await admin.list_consumer_group_offsets(group, partitions=places)
+    offsets = await committed_offsets(bootstrap, group, places)
+    async with consumer_of(bootstrap) as consumer:
         ends = await consumer.end_offsets(places)
-    return sum(int(ends[place]) - max(0, int(offsets[place].offset)) for place in places)
+    return sum(int(ends[place]) - offsets[place] for place in places)
 
 
 async def group_state(bootstrap: str, group: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from tests.support.broker import admin_of, consumer_of, partitions_of
+from tests.support.broker import committed_offsets, consumer_of, partitions_of
 from tests.support.harness.feed import Feed, feeding
 from tests.support.harness.history import Ended, History
 from tests.support.harness.run import DEADLINE_S, Scene, Worker, running, scene
@@ -130,10 +130,10 @@ class Arena:
         """Committed and end offsets by partition."""
         bootstrap = self.place.bootstrap
         places = await partitions_of(bootstrap, self.place.topic)
-        async with admin_of(bootstrap) as admin, consumer_of(bootstrap) as consumer:
-            offsets = await admin.list_consumer_group_offsets(self.place.group, partitions=places)
+        offsets = await committed_offsets(bootstrap, self.place.group, places)
+        async with consumer_of(bootstrap) as consumer:
             ends = await consumer.end_offsets(places)
-        committed = {place.partition: max(0, int(offsets[place].offset)) for place in places}
+        committed = {place.partition: offset for place, offset in offsets.items()}
         return committed, {place.partition: int(ends[place]) for place in places}
 
 
