@@ -15,7 +15,7 @@ from api.settings import ApiSettings
 from runtime.backlog import open_backlog
 from runtime.environment import Environment
 from runtime.logging import get_logger
-from runtime.operations import serve_http
+from runtime.operations import Listener, serve_http
 from runtime.postgres import open_pool, ping
 from runtime.process import ProcessContext, run_command
 
@@ -48,6 +48,6 @@ async def serve_api(settings: ApiSettings, context: ProcessContext) -> AsyncIter
             clock=context.clock,
             metrics=context.metrics,
         )
-        async with serve_http(create_app(dependencies), section.host, section.port) as port:
+        async with serve_http(create_app(dependencies), Listener(section.host, section.port)) as port:
             log.info("api_port_open", host=section.host, port=port)
             yield

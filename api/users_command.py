@@ -55,13 +55,13 @@ def command(context: click.Context) -> None:
     context.obj = Administration(context.obj)
 
 
-@command.command()
+@command.command("add")
 @click.option("--name", required=True)
 @click.option("--plan", type=click.Choice([plan.value for plan in Plan]), required=True)
 @click.option("--chart", "chart_id", help="chart layout captured when an alert names none")
 @click.option("--id", "user_id", type=click.UUID, help="id of the user; unset: a new one")
 @click.pass_obj
-def create(
+def add(
     administration: Administration, name: str, plan: str, chart_id: str | None, user_id: UUID | None
 ) -> None:
     """Create a user and print the webhook URL; with the id of one who exists, change that one."""
@@ -126,6 +126,34 @@ def captures(administration: Administration, user_id: UUID, state: str | None) -
 
     administration.run(switch)
     click.echo(f"captures {state}")
+
+
+@command.command("set-plan")
+@user_argument
+@click.argument("plan", type=click.Choice([plan.value for plan in Plan]))
+@click.pass_obj
+def set_plan(administration: Administration, user_id: UUID, plan: str) -> None:
+    """Put a user on another plan, with its rates and quota; in force everywhere within seconds."""
+    administration.run(lambda tenants: tenants.set_plan(user_id, Plan(plan)))
+    click.echo(f"plan {plan}")
+
+
+@command.command()
+@user_argument
+@click.pass_obj
+def disable(administration: Administration, user_id: UUID) -> None:
+    """Switch a user's webhook off: calls are answered 403, and alerts sent meanwhile are lost."""
+    administration.run(lambda tenants: tenants.set_webhook_enabled(user_id, enabled=False))
+    click.echo("webhook off")
+
+
+@command.command()
+@user_argument
+@click.pass_obj
+def enable(administration: Administration, user_id: UUID) -> None:
+    """Switch a user's webhook on again."""
+    administration.run(lambda tenants: tenants.set_webhook_enabled(user_id, enabled=True))
+    click.echo("webhook on")
 
 
 @command.command("rotate-token")

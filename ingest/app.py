@@ -5,7 +5,8 @@ from typing import Final
 
 from aiohttp import web
 
-from ingest.webhook import MAX_BODY_BYTES, Refusal, WebhookContext, WebhookHandler
+from ingest.refusal import Refusal, unavailable
+from ingest.webhook import MAX_BODY_BYTES, WebhookContext, WebhookHandler
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.operations import json_response
@@ -36,16 +37,22 @@ def create_app(context: WebhookContext, metrics: Metrics) -> web.Application:
 
 
 async def _method_not_allowed(_request: web.Request) -> web.Response:
-    answer = Refusal(405, "method_not_allowed").response()
-    answer.headers["Allow"] = "POST"
-    return answer
+    raise Refusal(405, "method_not_allowed")
 
 
 def _answers(context: WebhookContext, metrics: Metrics) -> Callable[..., Awaitable[web.StreamResponse]]:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         began_at_s = context.clock.monotonic_s()
-        response = await _respond(request, handler)
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001 - every error has an answer
+            refusal = _refusal(error)
+            address = context.senders.address_of(request)
+            context.refusals.note(
+                address, refusal.error, refusal.status, refusal.user_id, context.clock.unix_ms()
+            )
+            response = refusal.response()
         outcome = str(response.status)
         metrics.webhooks.labels(outcome).inc()
         metrics.webhook_seconds.labels(outcome).observe(context.clock.monotonic_s() - began_at_s)
@@ -54,14 +61,11 @@ def _answers(context: WebhookContext, metrics: Metrics) -> Callable[..., Awaitab
     return answer
 
 
-async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Refusal as refusal:
-        return refusal.response()
-    except web.HTTPException as error:
-        return Refusal(error.status, "bad_request").response()
-    except Exception:
-        # Whatever happened, the body was not acked: 503 makes the sender come again.
-        log.exception("webhook_failed")
-        return Refusal(503, "unavailable").response()
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, web.HTTPException):
+        return Refusal(error.status, "bad_request")
+    # Whatever happened, the body was not acked: 503 makes the sender come again.
+    log.error("webhook_failed", exc_info=error)
+    return unavailable()

@@ -2,69 +2,141 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final, NoReturn
 
 import click
 
+from ingest.acceptance import Acceptance
 from ingest.app import create_app
 from ingest.delivery import KafkaDelivery
+from ingest.drain import DrainLimits, SpoolDrain
+from ingest.limits import Rate, TenantLimits
+from ingest.refusals import open_refusals
 from ingest.resend import ResendMemory
-from ingest.settings import IngestSettings
+from ingest.senders import sender_policy
+from ingest.settings import IngestSection, IngestSettings
+from ingest.spool import SpoolLimits, open_spool
 from ingest.webhook import WebhookContext
+from ingest.worker import WorkerPlan, listening_socket
+from ingest.workers import serve_workers
 from runtime.backlog import open_backlog
+from runtime.clock_guard import ClockGuard
 from runtime.directory import open_directory
 from runtime.environment import Environment
 from runtime.ids import SignalIds
+from runtime.kafka import create_producer
 from runtime.logging import get_logger
-from runtime.operations import serve_http
-from runtime.process import ProcessContext, guarded, run_command
+from runtime.operations import Listener, serve_http
+from runtime.process import HUNG_AFTER_S, ProcessContext, ProcessSettings, guarded, run_command, run_role
+from runtime.settings import load_settings
+
+LINGER_S: Final = 1.5
+"""Longer than a sender that keeps its connection waits between two alerts of a bar close."""
 
 log = get_logger(__name__)
 
 
 @click.command("ingest")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="processes on the one port"
+)
 @click.pass_obj
-def command(environment: Environment) -> None:
-    """Accept webhooks and publish them to Kafka."""
-    run_command("ingest", IngestSettings, serve_ingest, environment.values)
+def command(environment: Environment, workers: int) -> None:
+    """Accept webhooks and publish them to Kafka.
+
+    With several workers SIGHUP replaces them one by one without refusing a call.
+    """
+    if workers == 1:
+        run_command("ingest", IngestSettings, serve_ingest, environment.values)
+    sys.exit(_run_workers(load_settings(IngestSettings, environment.values), environment.values, workers))
+
+
+def run_worker(values: Mapping[str, str]) -> NoReturn:
+    """One of several, in its own process."""
+    run_command("ingest", IngestSettings, serve_ingest, values)
+
+
+def _run_workers(settings: IngestSettings, values: Mapping[str, str], workers: int) -> int:
+    drain_deadline_s = settings.operations.drain_deadline_s
+    # the parent leaves last
+    operations = settings.operations.model_copy(
+        update={"drain_deadline_s": drain_deadline_s + 2 * HUNG_AFTER_S}
+    )
+    processes = settings.ingest.processes * workers
+    with listening_socket(settings.ingest.host, settings.ingest.port) as web:
+        own = {**values, IngestSection.variable("processes"): str(processes)}
+        plan = WorkerPlan(run_worker, own, web, workers, drain_deadline_s)
+        process = ProcessSettings("ingest", settings.logging, operations)
+        return run_role(process, lambda context: serve_workers(plan, context))
 
 
 @asynccontextmanager
 async def serve_ingest(settings: IngestSettings, context: ProcessContext) -> AsyncIterator[None]:
     """Listens at once, also while Kafka is away: a refused connection is not resent, a 503 is.
 
-    On exit: stop accepting, finish requests, flush the producer.
+    On exit: stop accepting, finish requests, flush the producer, leave the rest to the spool.
     """
+    section = settings.ingest
     async with AsyncExitStack() as stack:
+        guard = ClockGuard(context.clock)
+        context.readiness.add("clock", partial(_check_clock, guard))
         directory = await stack.enter_async_context(
-            open_directory(settings.kafka, context, "alerts-ingest-directory")
+            open_directory(
+                settings.kafka, context, "alerts-ingest-directory", section.state_file("tenants.snapshot")
+            )
         )
         backlog = await stack.enter_async_context(open_backlog(settings.kafka, context))
-        delivery = await stack.enter_async_context(_open_delivery(settings, context))
+        refusals = await stack.enter_async_context(open_refusals(settings.kafka, context))
+        acceptance = await stack.enter_async_context(_open_acceptance(settings, context, guard))
         webhook = WebhookContext(
-            settings=settings.ingest,
+            settings=section,
             directory=directory,
-            delivery=delivery,
+            acceptance=acceptance,
+            senders=sender_policy(section),
+            limits=TenantLimits(section.processes, Rate(section.ceiling_per_s, 60 * section.ceiling_per_s)),
+            refusals=refusals,
             resends=ResendMemory(),
             ids=SignalIds(context.clock),
             backlog=backlog,
             clock=context.clock,
+            clock_guard=guard,
             span_id=lambda: secrets.randbits(64),
         )
         app = create_app(webhook, context.metrics)
-        port = await stack.enter_async_context(serve_http(app, settings.ingest.host, settings.ingest.port))
-        log.info("webhook_port_open", host=settings.ingest.host, port=port)
+        listener = Listener(section.host, section.port, section.listen_fd, LINGER_S)
+        port = await stack.enter_async_context(serve_http(app, listener))
+        log.info("webhook_port_open", host=section.host, port=port)
         yield
 
 
 @asynccontextmanager
-async def _open_delivery(settings: IngestSettings, context: ProcessContext) -> AsyncIterator[KafkaDelivery]:
-    delivery = KafkaDelivery(settings.ingest.max_pending_bytes, context)
-    running = asyncio.create_task(guarded(delivery.run(settings.kafka), context), name="delivery")
-    context.readiness.add("producer", delivery.check)
-    try:
-        yield delivery
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+async def _open_acceptance(
+    settings: IngestSettings, context: ProcessContext, guard: ClockGuard
+) -> AsyncIterator[Acceptance]:
+    section = settings.ingest
+    producer = partial(create_producer, settings.kafka, "alerts-ingest")
+    delivery = KafkaDelivery(producer, section.max_pending_bytes, context, guard)
+    limits = SpoolLimits(section.spool_max_bytes, section.spool_max_age_s)
+    async with open_spool(section.state_file("spool"), limits, context) as spool:
+        acceptance = Acceptance(delivery, spool)
+        drain_limits = DrainLimits(section.spool_drain_per_s)
+        drain = SpoolDrain(spool, acceptance.redeliver, context.clock, drain_limits)
+        context.readiness.add("producer", delivery.check)
+        tasks = [
+            asyncio.create_task(guarded(delivery.run(), context), name="delivery"),
+            asyncio.create_task(guarded(drain.run(), context), name="spool-drain"),
+        ]
+        try:
+            yield acceptance
+        finally:
+            for task in reversed(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _check_clock(guard: ClockGuard) -> None:
+    guard.check()

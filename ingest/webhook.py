@@ -3,18 +3,24 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ingest.delivery import Fate, KafkaDelivery
+from ingest.acceptance import Acceptance
+from ingest.delivery import Fate
+from ingest.limits import Admission, TenantLimits
+from ingest.refusal import Refusal, unavailable
+from ingest.refusals import RefusalLedger
 from ingest.resend import ResendMemory, resend_key
+from ingest.senders import SenderPolicy
 from ingest.settings import IngestSection
 from runtime.backlog import Backlog
 from runtime.clock import Clock
+from runtime.clock_guard import ClockGuard
 from runtime.directory import DirectoryReader
 from runtime.errors import TransientError
 from runtime.ids import SignalIds, received_at_of, unix_ms_of
@@ -30,10 +36,13 @@ from schemas.headers import (
     webhook_headers,
 )
 from schemas.records import Tenant
-from schemas.topics import WEBHOOKS_RAW
+from schemas.topics import WEBHOOKS_OVERFLOW, WEBHOOKS_RAW
 
 MAX_BODY_BYTES: Final = 256 * 1024
-RETRY_AFTER_S: Final = 5
+ANSWER_DEADLINE_S: Final = 2.4
+"""From the request to its answer: the sender leaves after 3 s, and the way there and back takes time, too."""
+
+_TOPICS: Final = {Admission.MAIN: WEBHOOKS_RAW.name, Admission.OVERFLOW: WEBHOOKS_OVERFLOW.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,11 @@ class WebhookContext:
 
     settings: IngestSection
     directory: DirectoryReader
-    delivery: KafkaDelivery
+    acceptance: Acceptance
+    senders: SenderPolicy
+    limits: TenantLimits
+    refusals: RefusalLedger
+    clock_guard: ClockGuard
     resends: ResendMemory
     ids: SignalIds
     backlog: Backlog
@@ -50,38 +63,22 @@ class WebhookContext:
     span_id: Callable[[], int]
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """The webhook is not accepted; `error` is what the sender is told."""
-
-    def __init__(self, status: int, error: str) -> None:
-        super().__init__(error)
-        self.status = status
-        self.error = error
-
-    def response(self) -> web.Response:
-        answer = json_response({"success": False, "error": self.error}, self.status)
-        if self.status == web.HTTPServiceUnavailable.status_code:
-            answer.headers["Retry-After"] = str(RETRY_AFTER_S)
-        return answer
-
-
 class WebhookHandler:
-    """Accepts alerts. 200 if and only if Kafka has acked the body."""
+    """Accepts alerts. 200 if and only if the body is durable."""
 
     def __init__(self, context: WebhookContext) -> None:
         self._context = context
 
     async def receive(self, request: web.Request) -> web.Response:
         """Raises `Refusal` for everything that is not accepted."""
-        context = self._context
-        began_at_s = context.clock.monotonic_s()
+        began_at_s = self._context.clock.monotonic_s()
+        _check_clock(self._context.clock_guard)
         tenant = await self._tenant(request.match_info["token"])
-        # One deadline for all that Kafka is asked, or the sender would be gone before the answer.
-        ack_deadline_s = context.settings.ack_deadline_s - (context.clock.monotonic_s() - began_at_s)
-        if not tenant.webhook_enabled:
-            raise Refusal(403, "webhook_disabled")
-        body = await read_body(request, context.settings.read_deadline_s)
-        signal_id = await self._accept(request, tenant, body, ack_deadline_s)
+        try:
+            signal_id = await self._receive_from(tenant, request, began_at_s)
+        except Refusal as refusal:
+            refusal.user_id = tenant.user_id
+            raise
         return json_response(self._answer(tenant, signal_id))
 
     async def not_found(self, _request: web.Request) -> web.Response:
@@ -99,35 +96,43 @@ class WebhookHandler:
             # A 404 makes the sender drop the alert for good: only say so when no newer tenant can exist.
             await self._context.directory.confirm_current(self._context.settings.ack_deadline_s)
         except TransientError as error:
-            raise Refusal(503, "unavailable") from error
+            raise unavailable() from error
         if well_formed(token) and (tenant := lookup(hashed)):
             return tenant
         raise Refusal(404, "not_found")
 
-    async def _accept(self, request: web.Request, tenant: Tenant, body: bytes, ack_deadline_s: float) -> UUID:
+    async def _receive_from(self, tenant: Tenant, request: web.Request, began_at_s: float) -> UUID:
         context = self._context
-        query = request.rel_url.raw_query_string
-        key = resend_key(tenant.user_id, query, body)
+        # One deadline for all that Kafka is asked, or the sender would be gone before the answer.
+        ack_deadline_s = context.settings.ack_deadline_s - self._since(began_at_s)
+        if not tenant.webhook_enabled:
+            raise Refusal(403, "webhook_disabled")
+        context.senders.check(request, tenant)
+        body = await read_body(request, context.settings.read_deadline_s)
+        admission = context.limits.admit(tenant.user_id, tenant.plan, context.clock.monotonic_s())
+        if admission is Admission.REFUSED:
+            raise Refusal(429, "too_many_alerts")
+        call = _Call(request, tenant, body, admission, context.senders.address_of(request))
+        answer_deadline_s = ANSWER_DEADLINE_S - self._since(began_at_s)
+        return await self._accept(call, ack_deadline_s, answer_deadline_s)
+
+    async def _accept(self, call: "_Call", ack_deadline_s: float, answer_deadline_s: float) -> UUID:
+        context = self._context
+        key = resend_key(call.tenant.user_id, call.query, call.body)
         recalled_id = context.resends.recall(key, context.clock.monotonic_s())
         signal_id = recalled_id or context.ids.mint()
-        metadata = WebhookMetadata(
-            signal_id=signal_id,
-            received_at=received_at_of(signal_id),
-            client_address=request.remote or "",
-            user_agent=request.headers.get("User-Agent", ""),
-            content_type=request.headers.get("Content-Type", ""),
-            query=query,
-            tenant_revision=tenant.revision,
-            body_bytes=len(body),
-        )
-        message = raw_message(tenant, metadata, body, context.span_id())
-        fate = await context.delivery.deliver(message, ack_deadline_s)
+        message = raw_message(call.tenant, call.metadata(signal_id), call.body, context.span_id())
+        message = replace(message, topic=_TOPICS[call.admission])
+        fate = await context.acceptance.accept(message, ack_deadline_s, answer_deadline_s)
         if fate is Fate.UNKNOWN or (fate is Fate.REFUSED and recalled_id):
             # Refused this time, but what was handed over the first time may still be written.
             context.resends.remember(key, signal_id, context.clock.monotonic_s())
-        if fate is not Fate.ACKED:
-            raise Refusal(503, "unavailable")
+        if not fate.durable:
+            raise unavailable()
         return signal_id
+
+    def _since(self, at_s: float) -> float:
+        return self._context.clock.monotonic_s() - at_s
 
     def _answer(self, tenant: Tenant, signal_id: UUID) -> dict[str, object]:
         wait_s = self._context.backlog.estimated_wait_s(tenant.plan) if tenant.captures_enabled else 0
@@ -137,6 +142,42 @@ class WebhookHandler:
             "screenshot_status": "pending" if tenant.captures_enabled else "skipped",
             "estimated_wait": wait_s,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A webhook that may come in."""
+
+    request: web.Request
+    tenant: Tenant
+    body: bytes
+    admission: Admission
+    client_address: str
+
+    @property
+    def query(self) -> str:
+        return self.request.rel_url.raw_query_string
+
+    def metadata(self, signal_id: UUID) -> WebhookMetadata:
+        headers = self.request.headers
+        return WebhookMetadata(
+            signal_id=signal_id,
+            received_at=received_at_of(signal_id),
+            client_address=self.client_address,
+            user_agent=headers.get("User-Agent", ""),
+            content_type=headers.get("Content-Type", ""),
+            query=self.query,
+            tenant_revision=self.tenant.revision,
+            body_bytes=len(self.body),
+        )
+
+
+def _check_clock(guard: ClockGuard) -> None:
+    try:
+        guard.check()
+    except TransientError as error:
+        # an id with a wrong time would put the alert in the wrong place for ever
+        raise unavailable() from error
 
 
 def raw_message(tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id: int) -> Message:

@@ -1,41 +1,59 @@
-"""`alerts process`: the processors of the main lane as a process."""
+"""`alerts process`: the processors of one lane as a process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Final
 
 import click
 
 from processors.indicators import load_indicators
+from processors.lanes import ROUTES, lane_stage
 from processors.settings import ProcessorSettings
-from processors.stage import STAGE, ProcessorStage
+from processors.stage import ProcessorStage
 from runtime.directory import open_directory
 from runtime.environment import Environment
 from runtime.process import ProcessContext, run_command
 from runtime.publisher import open_publisher
-from runtime.streams.service import Stage, StreamSettings, run_stages
-from schemas.topics import WEBHOOKS_RAW
-
-GROUP: Final = "alerts.process.main"
+from runtime.streams.service import StreamSettings, run_stages
+from schemas.records import Lane
 
 
 @click.command("process")
+@click.option(
+    "--lane",
+    type=click.Choice([lane.value for lane in Lane]),
+    default=Lane.MAIN.value,
+    show_default=True,
+    help="whose webhooks; each lane needs a process of its own",
+)
 @click.pass_obj
-def command(environment: Environment) -> None:
+def command(environment: Environment, lane: str) -> None:
     """Turn raw webhooks into signals."""
-    run_command("process", ProcessorSettings, serve_processors, environment.values)
+    chosen = Lane(lane)
+    serve = partial(serve_processors, lane=chosen)
+    run_command(ROUTES[chosen].name, ProcessorSettings, serve, environment.values)
 
 
 @asynccontextmanager
-async def serve_processors(settings: ProcessorSettings, context: ProcessContext) -> AsyncIterator[None]:
+async def serve_processors(
+    settings: ProcessorSettings, context: ProcessContext, lane: Lane = Lane.MAIN
+) -> AsyncIterator[None]:
+    route = ROUTES[lane]
     indicators = load_indicators(Path(str(resources.files("processors") / "indicators")))
     async with (
-        open_publisher(settings.kafka, "alerts-process") as publisher,
-        open_directory(settings.kafka, context, "alerts-process-directory") as reader,
+        open_publisher(settings.kafka, f"alerts-{route.name}") as publisher,
+        open_directory(
+            settings.kafka,
+            context,
+            f"alerts-{route.name}-directory",
+            settings.process.state_file(f"{route.name}.snapshot"),
+        ) as reader,
     ):
-        work = ProcessorStage(reader.directory, indicators, publisher, context.metrics, context.clock).work
-        stage = Stage(STAGE, (WEBHOOKS_RAW.name,), work)
-        async with run_stages(StreamSettings(GROUP, settings.kafka), [stage], publisher, context):
+        work = ProcessorStage(
+            reader.directory, indicators, publisher, context.metrics, context.clock, lane
+        ).work
+        stage = lane_stage(route, work, settings.process.overflow_rate_per_s, context.clock)
+        async with run_stages(StreamSettings(route.group, settings.kafka), [stage], publisher, context):
             yield

@@ -3,10 +3,10 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 from processors.indicators import IndicatorBook
+from processors.lanes import ROUTES
 from processors.parse import parse_webhook
 from runtime.clock import Clock, utc_now
 from runtime.directory import TenantDirectory
@@ -26,9 +26,6 @@ from schemas.headers import (
     webhook_headers,
 )
 from schemas.records import Lane, Signal, Tenant
-from schemas.topics import SIGNALS
-
-STAGE: Final = "process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,7 @@ class ProcessorStage:
     publisher: Publisher
     metrics: Metrics
     clock: Clock
+    lane: Lane = Lane.MAIN
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
         outcomes = [self._outcome(record) for record in records]
@@ -55,7 +53,7 @@ class ProcessorStage:
         tenant = self._tenant(record, metadata)
         if tenant.deleted:
             return "tenant_deleted", None
-        signal = parse_webhook(record.value, metadata, tenant, Lane.MAIN, self.indicators)
+        signal = parse_webhook(record.value, metadata, tenant, self.lane, self.indicators)
         return signal.parse_status.value, self._signal_message(signal, metadata, record)
 
     def _tenant(self, record: StreamRecord, metadata: WebhookMetadata) -> Tenant:
@@ -74,7 +72,7 @@ class ProcessorStage:
             traceparent=traceparent(signal.signal_id, secrets.randbits(64)),
         )
         headers = [*event_headers(event), *webhook_headers(metadata)]
-        return Message(SIGNALS.name, record.key, encode(signal), headers)
+        return Message(ROUTES[self.lane].output.name, record.key, encode(signal), headers)
 
 
 def _metadata(record: StreamRecord) -> WebhookMetadata:

@@ -1,147 +1,100 @@
-"""The tenants in memory, from the compacted `tenants` topic. Works while Postgres is away."""
+"""The tenants in memory, from the compacted `tenants` topic. Works while Postgres is away.
+
+A snapshot on disk lets it start while Kafka is away too: then known tokens work, and it is not current.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
-from uuid import UUID
+from pathlib import Path
+from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
-from runtime.errors import Failure, TransientError, classify
-from runtime.kafka import create_consumer, stop_client, until_started
+from runtime.clock import Clock
+from runtime.directory_reader import DirectoryReader
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.process import ProcessContext, guarded
 from runtime.settings import KafkaSettings
-from schemas.codec import RecordDecodeError, decode
-from schemas.records import Tenant
-from schemas.topics import TENANTS
+from runtime.snapshot import Place, SnapshotError, SnapshotFile
+from runtime.tenants import TenantDirectory
+from schemas.codec import RecordDecodeError
 
-_PARTITION: Final = TopicPartition(TENANTS.name, 0)
-_POLL_MS: Final = 500
+SNAPSHOT_INTERVAL_S: Final = 10.0
+_SAVE_DEADLINE_S: Final = 10.0
+
+__all__ = ("DirectoryReader", "TenantDirectory", "open_directory")
 
 log = get_logger(__name__)
 
 
-class TenantDirectory:
-    """Tenants by id and by token hash. The highest revision of a tenant wins, in whatever order they come."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[UUID, Tenant] = {}
-        self._by_hash: dict[str, UUID] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def apply(self, tenant: Tenant) -> None:
-        known = self._by_id.get(tenant.user_id)
-        if known is not None:
-            if known.revision >= tenant.revision:
-                return
-            for token_hash in known.token_hashes:
-                self._by_hash.pop(token_hash, None)
-        self._by_id[tenant.user_id] = tenant
-        if not tenant.deleted:
-            self._by_hash.update(dict.fromkeys(tenant.token_hashes, tenant.user_id))
-
-    def by_token_hash(self, token_hash: str) -> Tenant | None:
-        user_id = self._by_hash.get(token_hash)
-        return None if user_id is None else self._by_id[user_id]
-
-    def by_id(self, user_id: UUID) -> Tenant | None:
-        """Also a deleted tenant."""
-        return self._by_id.get(user_id)
-
-    def revisions(self) -> dict[UUID, int]:
-        return {user_id: tenant.revision for user_id, tenant in self._by_id.items()}
-
-
-class DirectoryReader:
-    """Follows the topic into a directory and can tell whether the directory is current.
-
-    Starts empty and not current, also when no broker answers yet.
-    """
-
-    def __init__(self, directory: TenantDirectory, metrics: Metrics) -> None:
-        self._consumer: AIOKafkaConsumer | None = None
-        self._metrics = metrics
-        self._moved = asyncio.Condition()
-        self._applied_to = 0
-        self._check: asyncio.Task[int] | None = None
-        self.directory = directory
-
-    async def follow(self, settings: KafkaSettings, client_id: str) -> None:
-        """Read the topic from its beginning and apply what comes, for ever, broker away or not."""
-        consumer = await until_started(lambda: create_consumer(settings, client_id))
-        try:
-            consumer.assign([_PARTITION])
-            await consumer.seek_to_beginning(_PARTITION)
-            self._consumer = consumer
-            while True:
-                batches = await consumer.getmany(_PARTITION, timeout_ms=_POLL_MS)
-                await self._apply(batches.get(_PARTITION, ()), await consumer.position(_PARTITION))
-        finally:
-            self._consumer = None
-            await stop_client(consumer.stop())
-
-    async def confirm_current(self, deadline_s: float) -> None:
-        """Returns when all that the broker held at the time of the call, or later, has been applied.
-
-        Raises `TransientError` after the deadline: the directory may miss a tenant. Concurrent calls share
-        the question to the broker, but never one that was asked before they came.
-        """
-        try:
-            async with asyncio.timeout(deadline_s):
-                end_offset = await self._end_offset()
-                async with self._moved:
-                    await self._moved.wait_for(lambda: self._applied_to >= end_offset)
-        except Exception as error:
-            if isinstance(error, TimeoutError) or classify(error) is Failure.TRANSIENT:
-                raise TransientError("the tenant directory may not be current") from error
-            raise
-
-    async def _end_offset(self) -> int:
-        running = self._check
-        if running is not None and not running.done():
-            await asyncio.wait({running})
-        if self._check is running or self._check is None:
-            self._check = asyncio.create_task(self._ask_end_offset(), name="directory-end-offset")
-        return await asyncio.shield(self._check)
-
-    async def _ask_end_offset(self) -> int:
-        if self._consumer is None:
-            raise TransientError("no broker has answered yet")
-        async with asyncio.timeout(5):
-            offsets = await self._consumer.end_offsets([_PARTITION])
-        end_offset: int = offsets[_PARTITION]
-        return end_offset
-
-    async def _apply(self, records: Sequence[Any], position: int) -> None:
-        for record in records:
-            try:
-                self.directory.apply(decode(record.value or b"", Tenant))
-            except RecordDecodeError as error:
-                # One unreadable record must not hide every other tenant.
-                log.error("tenant_unreadable", offset=record.offset, error=str(error))  # noqa: TRY400
-        self._metrics.directory_tenants.set(len(self.directory))
-        async with self._moved:
-            self._applied_to = position
-            self._moved.notify_all()
-
-
 @asynccontextmanager
 async def open_directory(
-    settings: KafkaSettings, context: ProcessContext, client_id: str
+    settings: KafkaSettings, context: ProcessContext, client_id: str, snapshot: Path | None = None
 ) -> AsyncIterator[DirectoryReader]:
-    """A reader that follows the topic until the block is left. Does not wait for a broker."""
-    reader = DirectoryReader(TenantDirectory(), context.metrics)
-    following = asyncio.create_task(
-        guarded(reader.follow(settings, client_id), context), name="directory-follow"
-    )
-    context.readiness.add("directory", lambda: reader.confirm_current(2.0))
+    """A reader that follows the topic until the block is left. Does not wait for a broker.
+
+    With a path, what is known is kept there; it is what the reader starts with. Whoever must know what the
+    topic itself holds passes none: compaction may have taken from the topic what a snapshot still has.
+    """
+    file = None if snapshot is None else SnapshotFile(snapshot)
+    reader = await _open_reader(file, context.metrics)
+    work = {
+        "directory-follow": reader.follow(settings, client_id),
+        "directory-watch": reader.watch(),
+    }
+    if file is not None:
+        work["directory-snapshot"] = _keep_snapshot(reader, file, context.clock)
+    tasks = [asyncio.create_task(guarded(doing, context), name=name) for name, doing in work.items()]
+    # a task that is cancelled before it began leaves a coroutine that nobody awaits
+    await asyncio.sleep(0)
+    context.readiness.add("directory", lambda: reader.confirm_applied(2.0))
     try:
         yield reader
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await reader.close()
+
+
+async def _open_reader(file: SnapshotFile | None, metrics: Metrics) -> DirectoryReader:
+    if file is not None:
+        try:
+            loaded = await asyncio.to_thread(_load, file)
+        except (SnapshotError, RecordDecodeError, OSError) as error:
+            # the topic has it all
+            log.warning("snapshot_ignored", error=type(error).__name__, detail=str(error))
+        else:
+            if loaded is not None:
+                return DirectoryReader(loaded[0], metrics, loaded[1])
+    return DirectoryReader(TenantDirectory(), metrics)
+
+
+def _load(file: SnapshotFile) -> tuple[TenantDirectory, Place] | None:
+    snapshot = file.load()
+    return None if snapshot is None else (TenantDirectory.of(snapshot.records), snapshot.place)
+
+
+async def _keep_snapshot(reader: DirectoryReader, file: SnapshotFile, clock: Clock) -> None:
+    saved: Place | None = None
+    try:
+        while True:
+            await clock.sleep(SNAPSHOT_INTERVAL_S)
+            saved = await _save(reader, file, saved)
+    finally:
+        await _save(reader, file, saved)
+
+
+async def _save(reader: DirectoryReader, file: SnapshotFile, saved: Place | None) -> Place | None:
+    """Returns the place that is on the disk now. The copying is done here, the rest in a thread."""
+    place = reader.place()
+    if place is None or place == saved:
+        return saved
+    try:
+        async with asyncio.timeout(_SAVE_DEADLINE_S):
+            await asyncio.to_thread(file.save, place, reader.directory.records())
+    except OSError as error:
+        # includes TimeoutError; what was there is still there, and the next round tries again
+        log.warning("snapshot_not_saved", error=type(error).__name__)
+        return saved
+    return place

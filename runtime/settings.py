@@ -83,6 +83,7 @@ class OperationsSettings(Section):
     host: str = Field("127.0.0.1", description="address of the operations port")
     port: Port = Field(0, description="/health /ready /metrics of this process; 0: any free one")
     drain_deadline_s: Seconds = Field(8, description="time to finish work after SIGTERM")
+    listen_fd: int | None = Field(None, ge=0, description="inherited listening socket, instead of a port")
 
 
 class LoggingSettings(Section):

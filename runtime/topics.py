@@ -111,6 +111,8 @@ def _new_topic(topic: Topic, partitions: int, replication: int) -> NewTopic:
         config |= {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
     else:
         config |= {"retention.ms": str(topic.retention_ms)}
+    if topic.broker_time:
+        config |= {"message.timestamp.type": "LogAppendTime"}
     if replication > 1:
         config |= {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
     return NewTopic(topic.name, partitions, replication, topic_configs=config)

@@ -12,13 +12,17 @@ LARGE_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """`local_partitions` is for one node on a laptop, `partitions` for production."""
+    """`local_partitions` is for one node on a laptop, `partitions` for production.
+
+    With `broker_time` records carry the broker's clock, by which the ingress checks its own.
+    """
 
     name: str
     partitions: int
     local_partitions: int
     retention_ms: int | None
     max_message_bytes: int = MESSAGE_BYTES
+    broker_time: bool = False
 
     @property
     def compacted(self) -> bool:
@@ -30,8 +34,8 @@ def _capture_topic(plan: Plan) -> Topic:
     return Topic(f"captures.{plan}", 60, 4, 3 * DAY_MS)
 
 
-WEBHOOKS_RAW: Final = Topic("webhooks.raw", 24, 4, 30 * DAY_MS)
-WEBHOOKS_OVERFLOW: Final = Topic("webhooks.overflow", 8, 2, 30 * DAY_MS)
+WEBHOOKS_RAW: Final = Topic("webhooks.raw", 24, 4, 30 * DAY_MS, broker_time=True)
+WEBHOOKS_OVERFLOW: Final = Topic("webhooks.overflow", 8, 2, 30 * DAY_MS, broker_time=True)
 WEBHOOKS_REPLAY: Final = Topic("webhooks.replay", 8, 2, 7 * DAY_MS)
 WEBHOOKS_REFUSED: Final = Topic("webhooks.refused", 4, 1, 7 * DAY_MS)
 SIGNALS: Final = Topic("signals", 24, 4, 90 * DAY_MS, LARGE_MESSAGE_BYTES)

@@ -13,7 +13,8 @@ from runtime.postgres import open_pool, ping
 from runtime.process import ProcessContext, guarded, run_command
 from runtime.publisher import open_publisher
 from runtime.streams.service import Stage, StreamSettings, run_stages
-from schemas.topics import CAPTURE_EVENTS, SIGNALS
+from schemas.topics import CAPTURE_EVENTS, SIGNALS, WEBHOOKS_REFUSED
+from sinks.refusals import REFUSALS_STAGE, RefusalStage, RefusalStore
 from sinks.relay import TenantRelay
 from sinks.settings import SinkSettings
 from sinks.stages import EVENTS_STAGE, SIGNALS_STAGE, CaptureEventStage, SignalStage
@@ -25,7 +26,7 @@ GROUP: Final = "alerts.sink"
 @click.command("sink")
 @click.pass_obj
 def command(environment: Environment) -> None:
-    """Store signals and capture events; publish tenant changes."""
+    """Store signals, capture events and refused calls; publish tenant changes."""
     run_command("sink", SinkSettings, serve_sink, environment.values)
 
 
@@ -39,9 +40,11 @@ async def serve_sink(settings: SinkSettings, context: ProcessContext) -> AsyncIt
         context.readiness.add("postgres", lambda: ping(pool))
         store = SignalStore(pool)
         signals = SignalStage(store, publisher, context.metrics, context.clock)
+        refusals = RefusalStage(RefusalStore(pool), context.metrics)
         stages = [
             Stage(SIGNALS_STAGE, (SIGNALS.name,), signals.work),
             Stage(EVENTS_STAGE, (CAPTURE_EVENTS.name,), CaptureEventStage(store).work, batch=200),
+            Stage(REFUSALS_STAGE, (WEBHOOKS_REFUSED.name,), refusals.work),
         ]
         relay = TenantRelay(pool, publisher, context.clock, context.metrics)
         relaying = asyncio.create_task(guarded(relay.run(reader), context), name="tenant-relay")

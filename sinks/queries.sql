@@ -117,7 +117,9 @@ WHERE users.id = done.id AND users.published_revision < done.revision
 SELECT id, published_revision FROM users WHERE published_revision > 0
 
 -- name: forget_published
-UPDATE users SET published_revision = 0 WHERE id = ANY($1::uuid[])
+UPDATE users SET published_revision = 0
+FROM unnest($1::uuid[], $2::bigint[]) AS topic (id, revision)
+WHERE users.id = topic.id AND users.revision >= topic.revision AND published_revision > 0
 
 -- name: retire_previous_tokens
 UPDATE users

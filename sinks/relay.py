@@ -1,4 +1,9 @@
-"""Publishes tenant changes from Postgres, the system of record, to the compacted `tenants` topic."""
+"""Publishes tenant changes from Postgres, the system of record, to the compacted `tenants` topic.
+
+No lock and no deadline of ours can take back a record that was handed to a producer: after a time-out or a
+lost session it may land behind a newer one, and compaction would keep it. So every relay reads back what
+lands, and publishes the newest revision again of each tenant whose last record is anything else.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -42,13 +47,16 @@ class TenantRelay:
         self._metrics = metrics
 
     async def run(self, reader: DirectoryReader) -> None:
-        """For ever, whatever is away. First publishes again what the topic does not hold."""
-        checked = False
+        """For ever, whatever is away. First publishes again what the topic does not hold.
+
+        The reader must have read the topic from its beginning, without a snapshot.
+        """
+        checked = -1
         while True:
             try:
-                if not checked:
-                    await self.republish_missing(reader)
-                    checked = True
+                if checked != reader.log_no:
+                    checked = await self.republish_missing(reader)
+                await self.republish_overwritten(reader)
                 while await self.relay() == BATCH:
                     pass
             except Exception as error:
@@ -73,14 +81,33 @@ class TenantRelay:
         log.info("tenants_published", tenants=len(rows))
         return len(rows)
 
-    async def republish_missing(self, reader: DirectoryReader) -> None:
-        """A topic that lost tenants, or a new cluster, gets them again."""
-        await reader.confirm_current(10.0)
+    async def republish_missing(self, reader: DirectoryReader) -> int:
+        """A topic that lost tenants, or a new cluster, gets them again. Returns the number of the log."""
+        await reader.confirm_applied(10.0)
+        log_no = reader.log_no
         rows = await self._pool.fetch(_QUERIES["published_revisions"])
-        lost = missing_tenants(rows, reader.directory.revisions())
+        # of a log that was made anew the directory does not tell what is on it
+        on_topic = reader.directory.revisions() if log_no == 0 else {}
+        lost = missing_tenants(rows, on_topic)
         if lost:
-            await self._pool.execute(_QUERIES["forget_published"], lost)
             log.warning("tenants_missing_on_topic", tenants=len(lost))
+            await self._publish_again({user_id: on_topic.get(user_id, 0) for user_id in lost})
+        return log_no
+
+    async def republish_overwritten(self, reader: DirectoryReader) -> None:
+        """A late reader must not know less than ours: each tenant's last record must be its newest."""
+        if not reader.directory.overwritten():
+            return
+        # what was published again in the last round may not have been read back yet
+        await reader.confirm_applied(10.0)
+        overwritten = reader.directory.overwritten()
+        if overwritten:
+            log.warning("tenants_overwritten_on_topic", tenants=len(overwritten))
+            await self._publish_again(overwritten)
+
+    async def _publish_again(self, on_topic: Mapping[UUID, int]) -> None:
+        """Not of a user of whom the topic knows a newer revision than the database: it would not win."""
+        await self._pool.execute(_QUERIES["forget_published"], list(on_topic), list(on_topic.values()))
 
     def _message(self, tenant: Tenant) -> Message:
         event = CloudEvent(

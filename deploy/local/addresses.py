@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy.local.ports import Ports, PortWish
-from deploy.local.settings import ROLES, LocalSettings
+from deploy.local.settings import INSTANCES, LocalSettings
+
+
+def _operations_port(instance: str) -> str:
+    return f"{instance.replace('-', '_')}_operations_port"
+
 
 _DEFAULTS: Final = {
     "ingest_port": 8080,
@@ -14,7 +19,7 @@ _DEFAULTS: Final = {
     "kafka_port": 19092,
     "kafka_controller_port": 19093,
     "postgres_port": 15432,
-    **{f"{role}_operations_port": 9101 + number for number, role in enumerate(ROLES)},
+    **{_operations_port(instance): 9101 + number for number, instance in enumerate(INSTANCES)},
 }
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -43,8 +48,8 @@ class Addresses:
     def chart_origin(self) -> str:
         return _origin("127.0.0.1", self.ports["chart_site_port"])
 
-    def operations_port(self, role: str) -> int:
-        return self.ports[f"{role}_operations_port"]
+    def operations_port(self, instance: str) -> int:
+        return self.ports[_operations_port(instance)]
 
 
 def choose_addresses(settings: LocalSettings, ports: Ports) -> Addresses:

@@ -31,6 +31,11 @@ class Layout:
         return self.folder / "demo.json"
 
     @property
+    def state(self) -> Path:
+        """What the ingress and the processors must not forget: the spool and the known tenants."""
+        return self.folder / "state"
+
+    @property
     def pictures(self) -> Path:
         return self.folder / "pictures"
 

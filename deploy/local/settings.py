@@ -1,5 +1,6 @@
 """What a person may choose about the local stack."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from pydantic import Field, SecretStr
@@ -7,6 +8,12 @@ from pydantic import Field, SecretStr
 from runtime.settings import Port, Section
 
 ROLES: Final = ("ingest", "process", "sink", "capture", "api")
+
+INSTANCES: Final[Mapping[str, tuple[str, ...]]] = {
+    **{role: (role,) for role in ROLES},
+    "process-overflow": ("process", "--lane", "overflow"),
+}
+"""The processes of one run by name, with what follows `alerts` in their commands."""
 
 
 class LocalSettings(Section):
@@ -26,6 +33,7 @@ class LocalSettings(Section):
     sink_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9103")
     capture_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9104")
     api_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9105")
+    process_overflow_operations_port: Port | None = Field(None, description="/ready and /metrics, from 9106")
     # set: the real service is used and the embedded one is not started
     kafka_bootstrap: str | None = Field(None, description="brokers to use instead of the embedded one")
     database_url: SecretStr | None = Field(None, description="database to use instead of the embedded one")

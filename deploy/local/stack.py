@@ -18,7 +18,7 @@ from deploy.local.keychain import Keychain
 from deploy.local.layout import Layout
 from deploy.local.part import HttpPart, Part
 from deploy.local.postgres import PostgresCluster
-from deploy.local.settings import ROLES, LocalSettings
+from deploy.local.settings import INSTANCES, LocalSettings
 from deploy.local.supervisor import KeptPart, Say
 from deploy.local.variables import (
     Variables,
@@ -65,14 +65,16 @@ class StackPlan:
             "DATABASE_URL": database_url,
         }
 
-    def role(self, role: str, variables: Variables) -> HttpPart:
-        port = self.addresses.operations_port(role)
-        own = {**process_variables(), **self._member(role), "OPERATIONS_PORT": str(port)}
-        return HttpPart(role, self._program(role, {**variables, **own}), f"http://127.0.0.1:{port}/ready")
+    def role(self, instance: str, variables: Variables) -> HttpPart:
+        """A process of one of the roles, by its name among `INSTANCES`."""
+        port = self.addresses.operations_port(instance)
+        own = {**process_variables(), **self._member(instance), "OPERATIONS_PORT": str(port)}
+        program = self._program(instance, INSTANCES[instance], {**variables, **own})
+        return HttpPart(instance, program, f"http://127.0.0.1:{port}/ready")
 
     def chart_site(self) -> HttpPart:
         variables = chart_site_variables(self.layout, self.addresses, self.keychain)
-        program = self._program("chart-site", {**variables, **process_variables()})
+        program = self._program("chart-site", ("chart-site",), {**variables, **process_variables()})
         return HttpPart("chart-site", program, f"{self.addresses.chart_origin}/health")
 
     def kafka(self) -> KafkaNode:
@@ -91,15 +93,15 @@ class StackPlan:
         password = self.keychain.postgres_password
         return PostgresCluster.open(self.layout.postgres, port, password, self.layout.log("postgres"))
 
-    def _member(self, role: str) -> Variables:
+    def _member(self, instance: str) -> Variables:
         # A named member takes its place back at once; a nameless one waits until its dead self is given up.
         # On real brokers somebody else's local stack may go by the same name, and two would oust each other.
-        return {} if self.settings.kafka_bootstrap else {"KAFKA_GROUP_INSTANCE_ID": f"local-{role}"}
+        return {} if self.settings.kafka_bootstrap else {"KAFKA_GROUP_INSTANCE_ID": f"local-{instance}"}
 
-    def _program(self, name: str, variables: Variables) -> Program:
+    def _program(self, name: str, arguments: tuple[str, ...], variables: Variables) -> Program:
         return Program(
             name=name,
-            arguments=(*self.command, name),
+            arguments=(*self.command, *arguments),
             environment={**self.values, **variables},
             log=self.layout.log(name),
             folder=self.layout.root,
@@ -181,7 +183,8 @@ class LocalStack:
 
     async def _start_roles(self, variables: Variables) -> None:
         roles = [
-            self._keep(self._plan.role(name, variables), self._roles, ROLE_STOP_DEADLINE_S) for name in ROLES
+            self._keep(self._plan.role(name, variables), self._roles, ROLE_STOP_DEADLINE_S)
+            for name in INSTANCES
         ]
         async with asyncio.TaskGroup() as group:
             for role in roles:

@@ -34,6 +34,8 @@ def default_variables(layout: Layout, addresses: Addresses, keychain: Keychain) 
     return {
         "API_PUBLIC_ORIGIN": addresses.api_origin,
         "API_LINK_SECRET": keychain.api_link_secret.get_secret_value(),
+        "INGEST_STATE_DIRECTORY": str(layout.state),
+        "PROCESS_STATE_DIRECTORY": str(layout.state),
         "STORAGE_DIRECTORY": str(layout.pictures),
         "STORAGE_KEY_SECRET": keychain.storage_key_secret.get_secret_value(),
         "ENCRYPTION_KEYS": keychain.encryption_keys.get_secret_value(),

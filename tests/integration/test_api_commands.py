@@ -70,7 +70,7 @@ def fields(result: Result) -> dict[str, str]:
 
 
 def create(run: Run) -> dict[str, str]:
-    return fields(run("users create --name ana --plan free --chart Ab3dE9xZ"))
+    return fields(run("users add --name ana --plan free --chart Ab3dE9xZ"))
 
 
 def test_a_created_user_can_be_used_and_is_shown(run: Run, values: dict[str, str]) -> None:
@@ -136,6 +136,18 @@ def test_a_rotated_token_is_printed(run: Run, values: dict[str, str]) -> None:
     assert row["previous"] == token_hash(created["webhook_url"].rsplit("/", 1)[1])
 
 
+def test_plan_and_webhook_are_switched(run: Run, values: dict[str, str]) -> None:
+    """Each change raises the revision, by which ingress and processors learn of it; no change does not."""
+    user_id = create(run)["user_id"]
+    seen = []
+    for words in ("set-plan USER pro", "disable USER", "disable USER", "enable USER"):
+        run("users " + words.replace("USER", user_id))
+        row = fetchrow(values, "SELECT plan, webhook_enabled, revision FROM users")
+        seen.append(tuple(row.values()))
+    assert seen == [("pro", True, 3), ("pro", False, 4), ("pro", False, 4), ("pro", True, 5)]
+    assert run(f"users set-plan {user_id} gold").exit_code == 2
+
+
 def test_deleting_asks_first(run: Run) -> None:
     """Without a yes nothing happens."""
     user_id = create(run)["user_id"]
@@ -170,7 +182,7 @@ def test_a_scope_and_its_user_go_together(run: Run, words: str) -> None:
 
 def test_help_needs_no_settings() -> None:
     """One can read what a command does before anything is set up."""
-    for command, words in ((users_command, ["create", "--help"]), (keys_command, ["create", "--help"])):
+    for command, words in ((users_command, ["add", "--help"]), (keys_command, ["create", "--help"])):
         assert CliRunner().invoke(command, words, obj=Environment({})).exit_code == 0
 
 

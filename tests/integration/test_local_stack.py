@@ -19,7 +19,7 @@ import pytest
 from deploy.local.files import lock
 from deploy.local.layout import Layout
 from deploy.local.ports import Ports
-from deploy.local.settings import ROLES, LocalSettings
+from deploy.local.settings import INSTANCES, LocalSettings
 from runtime.environment import parse_environment
 from runtime.settings import KafkaSettings, load_section
 from runtime.topics import create_topics
@@ -149,13 +149,19 @@ def test_it_runs_until_told_to_stop(folder: Path, port_variables: dict[str, str]
 
 
 def test_whatever_is_killed_comes_back_with_its_data(folder: Path, port_variables: dict[str, str]) -> None:
-    """Kafka, Postgres and a role are started again, said so, and a stop afterwards is an ordinary one."""
+    """Kafka, Postgres and roles are started again, said so, and a stop afterwards is an ordinary one."""
     with supervisor(folder, port_variables) as stack:
         stack.wait_for("Ctrl-C")
         variables = parse_environment(stack.layout.environment.read_text())
         url = variables["DATABASE_URL"]
         rows = run_apart(_remember(url))
-        for word, name in (("kafka.Kafka", "kafka"), ("bin/postgres", "postgres"), ("sink", "sink")):
+        killed = {
+            "kafka.Kafka": "kafka",
+            "bin/postgres": "postgres",
+            "sink": "sink",
+            "--lane overflow": "process-overflow",
+        }
+        for word, name in killed.items():
             os.kill(stack.child(word), signal.SIGKILL)
             stack.wait_for(f"{name} ended (signal 9), restarting")
             stack.wait_for(f"{name} is back")
@@ -171,7 +177,7 @@ def test_a_killed_supervisor_leaves_no_process(folder: Path, port_variables: dic
     with supervisor(folder, port_variables) as stack:
         stack.wait_for("Ctrl-C")
         started = descendants(stack.process.pid)
-        assert len(started) > len(ROLES) + 3
+        assert len(started) > len(INSTANCES) + 3
         stack.process.kill()
         stack.process.wait()
         assert not survivors(started, 10)
@@ -202,8 +208,8 @@ def test_a_second_signal_hurries(folder: Path, port_variables: dict[str, str]) -
 
 def test_a_role_that_cannot_start_ends_the_start(folder: Path, port_variables: dict[str, str]) -> None:
     """The reason is shown from its log, and everything else is stopped again."""
-    with supervisor(folder, {**port_variables, "FAKE_EXIT": "process"}) as stack:
-        stack.wait_for("error: process ended 5 times")
+    with supervisor(folder, {**port_variables, "FAKE_EXIT": "sink"}) as stack:
+        stack.wait_for("error: sink ended 5 times")
         stack.wait_for("told to fail")
         assert stack.process.wait(STOP_DEADLINE_S) == 1
         assert not stack.layout.demo.exists()

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from runtime.errors import TransientError
 from runtime.metrics import create_metrics
-from runtime.operations import json_response, serve_http, serve_operations
+from runtime.operations import Listener, json_response, serve_http, serve_operations
 from runtime.readiness import Readiness
 from runtime.settings import OperationsSettings, load_section
 
@@ -101,7 +101,7 @@ async def test_a_request_in_progress_is_finished_on_the_way_out() -> None:
     app = web.Application()
     app.router.add_get("/", slow)
     async with asyncio.TaskGroup() as group:
-        async with serve_http(app, "127.0.0.1", 0) as port:
+        async with serve_http(app, Listener("127.0.0.1", 0)) as port:
             request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             answer = group.create_task(exchange(port, request))
             await arrived.wait()
@@ -123,7 +123,7 @@ async def test_a_request_in_progress_is_finished_on_the_way_out() -> None:
 )
 async def test_what_is_no_http_is_refused_without_an_echo(request_bytes: bytes) -> None:
     """The request line holds a token, and an error page ends up in other people's logs."""
-    async with serve_http(web.Application(), "127.0.0.1", 0) as port:
+    async with serve_http(web.Application(), Listener("127.0.0.1", 0)) as port:
         answer = await exchange(port, request_bytes)
     assert answer.startswith(b"HTTP/1.")
     assert b" 400 " in answer.splitlines()[0]
@@ -138,7 +138,7 @@ async def test_a_body_is_kept_as_it_came() -> None:
 
     app = web.Application()
     app.router.add_post("/", echo)
-    async with serve_http(app, "127.0.0.1", 0) as port, client(port) as session:
+    async with serve_http(app, Listener("127.0.0.1", 0)) as port, client(port) as session:
         headers = {"Content-Encoding": "gzip"}
         async with session.post("/", data=b"not gzip at all", headers=headers) as answer:
             assert (answer.status, await answer.read()) == (200, b"not gzip at all")

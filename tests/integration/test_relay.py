@@ -1,96 +1,26 @@
 """Tenant changes on their way from a real database to a real topic."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from uuid import UUID
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from runtime.clock import SystemClock
-from runtime.directory import DirectoryReader, open_directory
+from runtime.directory import DirectoryReader
 from runtime.errors import TransientError
-from runtime.metrics import create_metrics
 from runtime.postgres import Pool, open_pool
-from runtime.process import ProcessContext
-from runtime.publisher import Message, Publisher, open_publisher
+from runtime.publisher import Publisher, open_publisher
 from runtime.settings import PostgresSettings
-from schemas.codec import decode
+from schemas.codec import encode
 from schemas.plans import Plan
-from schemas.records import Tenant
 from schemas.topics import TENANTS
-from sinks.relay import TenantRelay
-from tests.support.tenants import (
-    Customer,
-    create_local_topics,
-    insert_tenant,
-    kafka_settings,
-    new_customer,
-)
+from tests.support.relay import Bench, Interposed, Late, new_relay, running, until_known, write
+from tests.support.tenants import create_local_topics, kafka_settings, new_customer
 from tests.support.topiclog import TopicLog, open_topic_log
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass
-class Interposed:
-    """A publisher with a hook before and after what it passes on."""
-
-    publisher: Publisher
-    before: list[Exception] = field(default_factory=list)
-    after: list[Exception] = field(default_factory=list)
-    held: asyncio.Event = field(default_factory=asyncio.Event)
-    go: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.go.set()
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        self.held.set()
-        await self.go.wait()
-        if self.before:
-            raise self.before.pop()
-        await self.publisher.publish(messages)
-        if self.after:
-            raise self.after.pop()
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A database without tenants, the shared topic, and a relay whose publisher the test holds."""
-
-    pool: Pool
-    relay: TenantRelay
-    publisher: Interposed
-    topic: TopicLog
-    bootstrap: str
-
-    async def insert(self, customer: Customer) -> Customer:
-        await insert_tenant(self.pool, customer)
-        return customer
-
-    async def change(self, customer: Customer, assignments: str) -> None:
-        await self.pool.execute(
-            f"UPDATE users SET {assignments}, revision = revision + 1 WHERE id = $1",  # noqa: S608 - literals
-            customer.tenant.user_id,
-        )
-
-    async def published(self, customer: Customer) -> list[Tenant]:
-        return [decode(record.value, Tenant) for record in await self.topic.of(customer.key)]
-
-    async def marked(self, customer: Customer) -> int:
-        query = "SELECT published_revision FROM users WHERE id = $1"
-        revision: int = await self.pool.fetchval(query, customer.tenant.user_id)
-        return revision
-
-    @asynccontextmanager
-    async def directory(self) -> AsyncIterator[DirectoryReader]:
-        async with open_directory(kafka_settings(self.bootstrap), ProcessContext(), "test") as reader:
-            await until_current(reader)
-            yield reader
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -117,27 +47,6 @@ async def bench(pool: Pool, kafka_bootstrap: str, publisher: Publisher, topic: T
     await pool.execute("TRUNCATE users CASCADE")
     interposed = Interposed(publisher)
     return Bench(pool, new_relay(pool, interposed), interposed, topic, kafka_bootstrap)
-
-
-def new_relay(pool: Pool, publisher: Publisher) -> TenantRelay:
-    return TenantRelay(pool, publisher, SystemClock(), create_metrics())
-
-
-async def until_current(reader: DirectoryReader) -> None:
-    async def current() -> bool:
-        with suppress(TransientError):
-            await reader.confirm_current(5)
-            return True
-        return False
-
-    await eventually(current)
-
-
-async def until_known(reader: DirectoryReader, user_id: UUID) -> Tenant:
-    async def look() -> Tenant | None:
-        return reader.directory.by_id(user_id)
-
-    return await eventually(look)
 
 
 async def test_a_new_tenant_is_published_once(bench: Bench) -> None:
@@ -297,3 +206,78 @@ async def test_the_relay_goes_on_after_an_outage(bench: Bench) -> None:
                 await asyncio.wait_for(running, 20)
         finally:
             running.cancel()
+
+
+@pytest.mark.parametrize("started", ["before", "after"])
+async def test_an_older_revision_that_lands_last_is_overwritten(bench: Bench, started: str) -> None:
+    """Compaction keeps the last record of a tenant: a write that was given up and lands must not be it.
+
+    The relay may have been at work by then, or start only later.
+    """
+    customer = await bench.insert(new_customer())
+    late = Late(bench.publisher.publisher)
+    with pytest.raises(TimeoutError):
+        await new_relay(bench.pool, late).relay()
+    await bench.change(customer, "plan = 'free'")
+    assert await bench.relay.relay() == 1
+    if started == "after":
+        await late.land()
+    async with bench.directory() as reader, running(bench.relay, reader):
+        if started == "before":
+            # a relay that publishes is past what it does at its start
+            await bench.until_last(await bench.insert(new_customer()), 1)
+            await late.land()
+        await bench.until_last(customer, 2)
+        async with bench.directory() as late_reader:
+            assert not late_reader.directory.overwritten()
+        revisions = [tenant.revision for tenant in await bench.published(customer)]
+        assert revisions == [2, 1, 2]
+    assert await bench.marked(customer) == 2
+
+
+@pytest.mark.parametrize("value", [None, b"nonsense"])
+async def test_what_is_no_tenant_does_not_stay_the_last_record(bench: Bench, value: bytes | None) -> None:
+    """A tombstone or garbage under a tenant's key would be all that compaction leaves of the tenant."""
+    customer = await bench.insert(new_customer(revision=4))
+    async with bench.directory() as reader, running(bench.relay, reader):
+        await bench.until_last(customer, 4)
+        await write(bench.bootstrap, customer.key, value)
+        await bench.until_last(customer, 4)
+        assert len(await bench.topic.of(customer.key)) == 3
+
+
+async def test_a_newer_revision_than_the_databases_is_not_fought(bench: Bench) -> None:
+    """After a restore from a backup the topic may know more; publishing less again and again helps nobody."""
+    customer = await bench.insert(new_customer(revision=2))
+    ahead = customer.with_changes(plan=Plan.FREE)
+    await write(bench.bootstrap, customer.key, encode(ahead.tenant))
+    assert await bench.relay.relay() == 1
+    async with bench.directory() as reader:
+        assert reader.directory.overwritten() == {customer.tenant.user_id: 3}
+        await bench.relay.republish_overwritten(reader)
+        assert await bench.relay.relay() == 0
+
+
+async def test_a_change_in_the_database_comes_into_force_everywhere(bench: Bench) -> None:
+    """In every process that follows: plan, switch, tokens and deletion."""
+    customer = await bench.insert(new_customer())
+    token_hash = customer.tenant.token_hashes[0]
+    async with bench.directory() as ingress, bench.directory() as processor, running(bench.relay, ingress):
+        changes = {
+            "plan = 'free'": lambda known: known.plan is Plan.FREE,
+            "webhook_enabled = false": lambda known: not known.webhook_enabled,
+            "webhook_token_hash = decode(repeat('ab', 32), 'hex')": lambda known: (
+                known.token_hashes == ["ab" * 32]
+            ),
+            "deleted_at = now()": lambda known: known.deleted,
+        }
+        for assignments, in_force in changes.items():
+            await bench.change(customer, assignments)
+            for reader in (ingress, processor):
+
+                async def look(reader: DirectoryReader = reader, in_force: Any = in_force) -> bool:
+                    known = reader.directory.by_id(customer.tenant.user_id)
+                    return known is not None and in_force(known)
+
+                await eventually(look)
+        assert ingress.directory.by_token_hash(token_hash) is None

@@ -20,7 +20,7 @@ from runtime.backlog import PipelineHealth
 from runtime.clock import SystemClock
 from runtime.ids import SignalIds, received_at_of
 from runtime.metrics import Metrics, create_metrics
-from runtime.operations import serve_http
+from runtime.operations import Listener, serve_http
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
 from schemas.records import ExactDecimal, Signal, Source, SourceFormat, Warning_
@@ -80,7 +80,7 @@ async def serve_read_side(pool: Pool, pictures: PictureSource | Path) -> AsyncIt
         metrics=metrics,
     )
     async with (
-        serve_http(create_app(dependencies), "127.0.0.1", 0) as port,
+        serve_http(create_app(dependencies), Listener("127.0.0.1", 0)) as port,
         ClientSession(f"http://127.0.0.1:{port}") as client,
     ):
         yield ReadSide(client, clock, pipeline, metrics)

@@ -6,19 +6,24 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from deploy.local.ports import Ports
+from ingest.acceptance import Acceptance
 from ingest.app import create_app
 from ingest.command import serve_ingest
-from ingest.delivery import Fate, KafkaDelivery
+from ingest.delivery import Fate
+from ingest.limits import Rate, TenantLimits
+from ingest.refusals import RefusalLedger
 from ingest.resend import ResendMemory
+from ingest.senders import sender_policy
 from ingest.settings import IngestSection, IngestSettings
 from ingest.webhook import WebhookContext
 from runtime.backlog import Backlog
 from runtime.clock import Clock, SystemClock
+from runtime.clock_guard import ClockGuard
 from runtime.directory import DirectoryReader, TenantDirectory
 from runtime.errors import TransientError
 from runtime.ids import SignalIds
 from runtime.metrics import Metrics, create_metrics
-from runtime.operations import serve_http
+from runtime.operations import Listener, serve_http
 from runtime.process import ProcessContext
 from runtime.publisher import Message
 from runtime.settings import LoggingSettings, OperationsSettings
@@ -29,21 +34,20 @@ from tests.support.tenants import Customer, kafka_settings, new_customer
 from tests.support.waiting import eventually
 
 
-class ScriptedDelivery(KafkaDelivery):
+class ScriptedAcceptance(Acceptance):
     """Acks everything, unless told what becomes of the next messages or that it raises."""
 
     def __init__(self) -> None:
-        super().__init__(2**30, ProcessContext())
         self.fates: list[Fate] = []
         self.error: Exception | None = None
         self.delivered: list[Message] = []
-        self.deadlines_s: list[float] = []
+        self.deadlines_s: list[tuple[float, float]] = []
 
-    async def deliver(self, message: Message, deadline_s: float) -> Fate:
+    async def accept(self, message: Message, ack_deadline_s: float, answer_deadline_s: float) -> Fate:
         if self.error is not None:
             raise self.error
         self.delivered.append(message)
-        self.deadlines_s.append(deadline_s)
+        self.deadlines_s.append((ack_deadline_s, answer_deadline_s))
         return self.fates.pop(0) if self.fates else Fate.ACKED
 
     @property
@@ -77,7 +81,7 @@ class Ingress:
     context: WebhookContext
     clock: FakeClock
     directory: ScriptedDirectory
-    delivery: ScriptedDelivery
+    delivery: ScriptedAcceptance
     metrics: Metrics
     ports: list[int] = field(default_factory=list)
 
@@ -93,11 +97,16 @@ class Ingress:
 async def scripted_ingress(**settings: object) -> AsyncIterator[Ingress]:
     """The real application on a free port, before a scripted directory and delivery."""
     clock, metrics = FakeClock(), create_metrics()
-    directory, delivery = ScriptedDirectory(clock, metrics), ScriptedDelivery()
+    directory, delivery = ScriptedDirectory(clock, metrics), ScriptedAcceptance()
+    section, refusals = IngestSection.model_validate(settings), RefusalLedger()
     context = WebhookContext(
-        settings=IngestSection.model_validate(settings),
+        settings=section,
         directory=directory,
-        delivery=delivery,
+        acceptance=delivery,
+        senders=sender_policy(section),
+        limits=TenantLimits(section.processes, Rate(section.ceiling_per_s, 60 * section.ceiling_per_s)),
+        refusals=refusals,
+        clock_guard=ClockGuard(clock),
         resends=ResendMemory(),
         ids=SignalIds(clock),
         backlog=Backlog(clock),
@@ -105,7 +114,7 @@ async def scripted_ingress(**settings: object) -> AsyncIterator[Ingress]:
         span_id=lambda: 0xABC,
     )
     ingress = Ingress(context, clock, directory, delivery, metrics)
-    async with serve_http(create_app(context, metrics), "127.0.0.1", 0) as port:
+    async with serve_http(create_app(context, metrics), Listener("127.0.0.1", 0)) as port:
         ingress.ports.append(port)
         yield ingress
 

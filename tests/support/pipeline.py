@@ -1,4 +1,4 @@
-"""The whole pipeline as a user runs it: the supervisor with every role, in a folder of its own."""
+"""The pipeline as a user runs it: the supervisor with every role, or one role's process alone."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any
 import aiohttp
 
 from deploy.local.chart.strip import StripContent, decode
+from deploy.local.child import Program
 from deploy.local.layout import Layout
+from deploy.local.part import HttpPart
 from deploy.local.ports import Ports
-from deploy.local.settings import LocalSettings
+from deploy.local.settings import INSTANCES, LocalSettings
 from runtime.environment import parse_environment
 from tests.support.processes import descendants
-from tests.support.stack import ROOT, free_port, temporary_folder
+from tests.support.stack import ROOT, free_port, running, temporary_folder
 
 READY_DEADLINE_S = 90
 PORTS = [name for name in LocalSettings.model_fields if name.endswith("_port")]
@@ -50,8 +52,10 @@ class Pipeline:
         return demo
 
     def child(self, word: str) -> int:
-        """Process id of the part whose command line holds the word."""
-        return next(pid for pid, command in descendants(self.process.pid).items() if word in command)
+        """Process id of the part whose command line ends with the words, or else holds them."""
+        commands = descendants(self.process.pid)
+        ending = (pid for pid, command in commands.items() if command.endswith(word))
+        return next(ending, None) or next(pid for pid, command in commands.items() if word in command)
 
     def kill(self, word: str, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.child(word), number)
@@ -177,6 +181,27 @@ async def client_of(pipeline: Pipeline) -> AsyncIterator[Client]:
 def temporary_pipeline() -> Iterator[Pipeline]:
     with temporary_folder("pipeline") as folder, start_pipeline(folder) as pipeline:
         yield pipeline
+
+
+@contextmanager
+def role_process(instance: str, variables: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process of a role, ready; told to stop on exit. Blocks until then. Its name is that of its member."""
+    ports = Ports()
+    port = free_port(ports)
+    ports.close()
+    own = {
+        "ALERTS_ENV_FILE": "",
+        "KAFKA_GROUP_INSTANCE_ID": f"test-{instance}",
+        "LOG_FORMAT": "json",
+        "OPERATIONS_PORT": str(port),
+    }
+    command = (sys.executable, str(Path(sys.executable).with_name("alerts")), *INSTANCES[instance])
+    with temporary_folder("role") as folder:
+        environment = {**os.environ, **own, **variables}  # noqa: TID251 - a process's edge
+        program = Program(instance, command, environment, folder / "log")
+        part = HttpPart(instance, program, f"http://127.0.0.1:{port}/ready")
+        with running(program, part.check) as process:
+            yield process
 
 
 def alert_text(symbol: str) -> str:

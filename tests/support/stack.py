@@ -58,7 +58,7 @@ def running(program: Program, check: Callable[[], Awaitable[None]]) -> Iterator[
     """The program, answering `check`; stopped at the end. Fails with its output when it does not answer."""
     process = launch(program)
     try:
-        run_apart(_answering(process, program, check))
+        run_apart(answering(process, program, check))
         yield process
     finally:
         _stop(process, program)
@@ -133,7 +133,7 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-async def _answering(
+async def answering(
     process: subprocess.Popen[bytes], program: Program, check: Callable[[], Awaitable[None]]
 ) -> None:
     try:

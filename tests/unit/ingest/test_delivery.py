@@ -4,15 +4,25 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import (
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
+from aiokafka.structs import RecordMetadata, TopicPartition
 
-from ingest.delivery import Fate, KafkaDelivery
+from ingest.delivery import LOG_APPEND_TIME, MISSES, Fate, KafkaDelivery, _Life
+from runtime.clock_guard import ClockGuard
 from runtime.errors import TransientError
 from runtime.process import ProcessContext
 from runtime.publisher import Message
+from tests.support.clock import START_MS, FakeClock
+from tests.support.waiting import eventually
 
 SOON_S = 0.01
 LONG_S = 30.0
+ACK = RecordMetadata("topic", 0, TopicPartition("topic", 0), 7, START_MS, 0, 0)
 
 
 class HeldProducer:
@@ -24,6 +34,10 @@ class HeldProducer:
         self.error: Exception | None = None
         self.full = asyncio.Event()
         self.full.set()
+        self.stopped = False
+
+    async def stop(self) -> None:
+        self.stopped = True
 
     async def send(self, *_place: object, **_record: object) -> "asyncio.Future[Any]":
         await self.full.wait()
@@ -38,10 +52,16 @@ class Bench:
     """A delivery on a held producer."""
 
     def __init__(self, max_pending_bytes: int = 1000) -> None:
-        self.context = ProcessContext()
+        self.clock = FakeClock()
+        self.context = ProcessContext(clock=self.clock)
+        self.guard = ClockGuard(self.clock)
         self.producer = HeldProducer()
-        self.delivery = KafkaDelivery(max_pending_bytes, self.context)
-        self.delivery._producer = self.producer
+        self.delivery = KafkaDelivery(self._unused, max_pending_bytes, self.context, self.guard)
+        self.life = _Life(self.producer)
+        self.delivery._life = self.life
+
+    def _unused(self) -> Any:
+        raise AssertionError("only `run` makes producers")
 
     def start(self, value: bytes, deadline_s: float = LONG_S) -> "asyncio.Task[Fate]":
         return asyncio.create_task(self.delivery.deliver(message(value), deadline_s))
@@ -61,7 +81,7 @@ def message(value: bytes) -> Message:
 
 async def test_nothing_is_taken_before_a_broker_has_answered() -> None:
     """Without a producer a record is refused at once, and the process is not ready."""
-    delivery = KafkaDelivery(1000, ProcessContext())
+    delivery = KafkaDelivery(HeldProducer, 1000, ProcessContext(), ClockGuard(FakeClock()))
     assert await delivery.deliver(message(b"body"), LONG_S) is Fate.REFUSED
     with pytest.raises(TransientError):
         await delivery.check()
@@ -73,7 +93,7 @@ async def test_an_ack_in_time_is_told() -> None:
     delivering = bench.start(b"body")
     await bench.next_sent()
     assert bench.pending == 1
-    bench.producer.acks[0].set_result(None)
+    bench.producer.acks[0].set_result(ACK)
     assert await delivering is Fate.ACKED
     assert bench.pending == 0
 
@@ -84,7 +104,7 @@ async def test_no_ack_in_time_leaves_the_record_on_its_way() -> None:
     assert await bench.start(b"body", SOON_S) is Fate.UNKNOWN
     assert not bench.producer.acks[0].cancelled()
     assert bench.pending == 1
-    bench.producer.acks[0].set_result(None)
+    bench.producer.acks[0].set_result(ACK)
     await asyncio.sleep(0)
     assert bench.pending == 0
 
@@ -108,12 +128,12 @@ async def test_more_than_the_bound_is_refused_without_waiting() -> None:
     assert len(bench.producer.acks) == 1
     second = bench.start(b"1234")
     await bench.next_sent()
-    bench.producer.acks[0].set_result(None)
+    bench.producer.acks[0].set_result(ACK)
     assert await first is Fate.ACKED
     third = bench.start(b"123456")
     await bench.next_sent()
     for ack in bench.producer.acks[1:]:
-        ack.set_result(None)
+        ack.set_result(ACK)
     assert {await second, await third} == {Fate.ACKED}
 
 
@@ -122,40 +142,109 @@ async def test_empty_bodies_leave_nothing_pending() -> None:
     bench = Bench()
     delivering = bench.start(b"")
     await bench.next_sent()
-    bench.producer.acks[0].set_result(None)
+    bench.producer.acks[0].set_result(ACK)
     await delivering
     assert bench.pending == 0
 
 
 @pytest.mark.parametrize(
-    ("error", "ends_the_process"),
+    ("error", "spoils"),
     [(KafkaConnectionError(), False), (MessageSizeTooLargeError(), False), (ProducerFenced(), True)],
 )
-async def test_an_error_when_handing_over_is_a_refusal(error: Exception, *, ends_the_process: bool) -> None:
-    """Never raised to the caller; a producer that cannot go on ends the process."""
+async def test_an_error_when_handing_over_is_a_refusal(error: Exception, *, spoils: bool) -> None:
+    """Never raised to the caller; a producer that cannot go on is given up, the process goes on."""
     bench = Bench()
     bench.producer.error = error
     assert await bench.start(b"body") is Fate.REFUSED
-    assert bench.context.failed.done() is ends_the_process
+    assert bench.life.spoiled.is_set() is spoils
+    assert not bench.context.failed.done()
 
 
 @pytest.mark.parametrize(
-    ("error", "ends_the_process"), [(KafkaConnectionError(), False), (ProducerFenced(), True)]
+    ("error", "spoils"),
+    [(KafkaConnectionError(), False), (ProducerFenced(), True), (OutOfOrderSequenceNumber(), True)],
 )
-async def test_a_failed_ack_tells_nothing_certain(error: Exception, *, ends_the_process: bool) -> None:
+async def test_a_failed_ack_tells_nothing_certain(error: Exception, *, spoils: bool) -> None:
     """The broker may have written the record before it failed."""
     bench = Bench()
     delivering = bench.start(b"body")
     await bench.next_sent()
     bench.producer.acks[0].set_exception(error)
     assert await delivering is Fate.UNKNOWN
-    assert bench.context.failed.done() is ends_the_process
+    assert bench.life.spoiled.is_set() is spoils
     assert bench.pending == 0
 
 
 async def test_an_ack_that_fails_after_its_deadline_is_heard() -> None:
-    """A fatal error of the producer ends the process, whether or not anybody still waits."""
+    """A fatal error gives the producer up, whether or not anybody still waits."""
     bench = Bench()
     assert await bench.start(b"body", SOON_S) is Fate.UNKNOWN
     bench.producer.acks[0].set_exception(ProducerFenced())
-    await asyncio.wait_for(bench.context.failed, LONG_S)
+    await asyncio.wait_for(bench.life.spoiled.wait(), LONG_S)
+
+
+async def test_kafka_is_silent_after_some_misses_in_a_row_until_an_ack() -> None:
+    """Also an ack that comes too late for its record."""
+    bench = Bench()
+    for _ in range(MISSES):
+        assert not bench.delivery.silent
+        assert await bench.start(b"body", SOON_S) is Fate.UNKNOWN
+    assert bench.delivery.silent
+    with pytest.raises(TransientError, match="acks nothing"):
+        await bench.delivery.check()
+    bench.producer.acks[0].set_result(ACK)
+    await asyncio.sleep(0)
+    assert not bench.delivery.silent
+    await bench.delivery.check()
+
+
+async def test_a_spoiled_producer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next record goes to a new one, and what the old one held counts no longer."""
+    made: list[HeldProducer] = []
+
+    async def started(create: Any) -> HeldProducer:
+        made.append(create())
+        return made[-1]
+
+    monkeypatch.setattr("ingest.delivery.until_started", started)
+    context = ProcessContext()
+    delivery = KafkaDelivery(HeldProducer, 10, context, ClockGuard(context.clock))
+    running = asyncio.create_task(delivery.run())
+    await eventually(lambda: is_up(delivery))
+    assert await delivery.deliver(message(b"stuck"), SOON_S) is Fate.UNKNOWN
+    made[0].error = ProducerFenced()
+    assert await delivery.deliver(message(b"1"), LONG_S) is Fate.REFUSED
+    await eventually(lambda: two_made(made))
+    await eventually(lambda: is_up(delivery))
+    delivering = asyncio.create_task(delivery.deliver(message(b"0123456789"), LONG_S))
+    await made[1].sent.acquire()
+    made[1].acks[0].set_result(ACK)
+    assert await delivering is Fate.ACKED
+    assert made[0].stopped
+    assert context.metrics.registry.get_sample_value("alerts_producers_replaced_total") == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def is_up(delivery: KafkaDelivery) -> bool:
+    return delivery._life is not None
+
+
+async def two_made(made: list[HeldProducer]) -> bool:
+    return len(made) == 2
+
+
+@pytest.mark.parametrize(("timestamp_type", "noticed"), [(LOG_APPEND_TIME, True), (0, False)])
+async def test_an_ack_with_the_brokers_time_checks_our_clock(timestamp_type: int, *, noticed: bool) -> None:
+    """A clock that was always wrong is found out; a time that we made ourselves proves nothing."""
+    bench = Bench()
+    delivering = bench.start(b"body")
+    await bench.next_sent()
+    ack = ACK._replace(timestamp=START_MS - 10 * 60_000, timestamp_type=timestamp_type)
+    bench.producer.acks[0].set_result(ack)
+    assert await delivering is Fate.ACKED
+    if noticed:
+        with pytest.raises(TransientError, match="ahead of the broker"):
+            bench.guard.check()
+    else:
+        bench.guard.check()

@@ -8,15 +8,17 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 import structlog
+from msgspec import structs
 
 from ingest import app
+from ingest.certificate import TRADINGVIEW_SUBJECT
 from ingest.delivery import Fate
 from ingest.settings import IngestSection
-from ingest.webhook import MAX_BODY_BYTES, raw_message
+from ingest.webhook import ANSWER_DEADLINE_S, MAX_BODY_BYTES, raw_message
 from runtime.backlog import Measurement
 from runtime.ids import received_at_of
 from schemas.headers import WebhookMetadata, read_webhook_metadata
-from schemas.plans import Plan
+from schemas.plans import PLAN_TERMS, Plan
 from tests.support.http import exchange, post, read_answer, request
 from tests.support.ingress import Ingress, scripted_ingress
 from tests.support.tenants import Customer, new_customer
@@ -116,7 +118,8 @@ async def test_the_deadline_covers_the_question_about_the_token_too(scene: Scene
     answer = await post(scene.ingress.port, newcomer.path)
     assert answer.status == 200
     deadline_s = scene.ingress.context.settings.ack_deadline_s
-    assert scene.ingress.delivery.deadlines_s == [pytest.approx(deadline_s - 1.0)]
+    [deadlines_s] = scene.ingress.delivery.deadlines_s
+    assert deadlines_s == pytest.approx((deadline_s - 1.0, ANSWER_DEADLINE_S - 1.0))
 
 
 def test_both_deadlines_fit_into_the_senders_patience() -> None:
@@ -255,3 +258,98 @@ def test_a_raw_record_carries_everything_but_the_token() -> None:
     assert headers["content-type"] == b"application/octet-stream"
     assert headers["traceparent"] == f"00-{signal_id.hex}-0000000000000abc-01".encode()
     assert customer.token not in repr(message)
+
+
+async def test_what_the_spool_holds_is_accepted(scene: Scene) -> None:
+    """A sync to the local disk is as good as Kafka's ack."""
+    scene.ingress.delivery.fates = [Fate.SPOOLED]
+    assert await scene.post() == (200, *scene.ingress.delivery.ids)
+
+
+async def test_a_tenant_above_its_rate_is_accepted_in_the_overflow_lane(scene: Scene) -> None:
+    """Its burst goes through the main lane; others are not touched."""
+    other = new_customer(Plan.FREE)
+    free = new_customer(Plan.FREE)
+    for customer in (free, other):
+        scene.ingress.knows(customer)
+    burst = PLAN_TERMS[Plan.FREE].burst
+    answers = [await post(scene.ingress.port, free.path, b"alert") for _ in range(burst + 2)]
+    assert {answer.status for answer in answers} == {200}
+    assert (await post(scene.ingress.port, other.path, b"alert")).status == 200
+    topics = [message.topic for message in scene.ingress.delivery.delivered]
+    assert topics == ["webhooks.raw"] * burst + ["webhooks.overflow"] * 2 + ["webhooks.raw"]
+
+
+async def test_only_beyond_the_ceiling_a_tenant_is_refused() -> None:
+    """The one 429 there is; it is counted for the audit with its tenant."""
+    customer = new_customer()
+    async with scripted_ingress(ceiling_per_s=1) as ingress:
+        ingress.knows(customer)
+        statuses = [(await post(ingress.port, customer.path, b"alert")).status for _ in range(62)]
+        assert statuses == [200] * 60 + [429] * 2
+        [refused] = ingress.context.refusals.take()
+    assert (refused.reason, refused.status, refused.count) == ("too_many_alerts", 429, 2)
+    assert refused.user_id == customer.tenant.user_id
+
+
+@pytest.mark.parametrize(
+    ("everybodys", "own", "status"),
+    [
+        ("", [], 200),
+        ("tradingview", [], 403),
+        ("127.0.0.0/8", ["::1"], 403),
+        ("127.0.0.1", ["127.0.0.1"], 200),
+    ],
+)
+async def test_both_address_lists_must_allow_the_sender(everybodys: str, own: list[str], status: int) -> None:
+    """The operator's and the tenant's own; an empty one allows anybody."""
+    customer = new_customer()
+    async with scripted_ingress(allowed_addresses=everybodys) as ingress:
+        ingress.directory.directory.apply(structs.replace(customer.tenant, allowed_addresses=own))
+        assert (await post(ingress.port, customer.path, b"alert")).status == status
+        assert len(ingress.delivery.delivered) == (1 if status == 200 else 0)
+
+
+@pytest.mark.parametrize(("trusted", "address"), [("", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")])
+async def test_the_clients_address_is_known_through_trusted_proxies_only(trusted: str, address: str) -> None:
+    """Anybody may send the header."""
+    customer = new_customer()
+    async with scripted_ingress(trusted_proxies=trusted) as ingress:
+        ingress.knows(customer)
+        await post(ingress.port, customer.path, b"alert", X_Forwarded_For="198.51.100.7, 203.0.113.9")
+        [message] = ingress.delivery.delivered
+        assert read_webhook_metadata(message.headers).client_address == address
+        await post(ingress.port, "/webhook/u/nobody", X_Forwarded_For="203.0.113.9")
+        [refused] = ingress.context.refusals.take()
+        assert (refused.client_address, refused.status) == (address, 404)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "verified", "status"),
+    [("127.0.0.1", "SUCCESS", 200), ("127.0.0.1", "NONE", 403), ("", "SUCCESS", 403)],
+)
+async def test_a_certificate_is_believed_from_trusted_proxies_only(
+    trusted: str, verified: str, status: int
+) -> None:
+    """When one is required."""
+    customer = new_customer()
+    async with scripted_ingress(trusted_proxies=trusted, certificate_required=True) as ingress:
+        ingress.knows(customer)
+        headers = {"X_SSL_Client_Verify": verified, "X_SSL_Client_S_DN": TRADINGVIEW_SUBJECT}
+        assert (await post(ingress.port, customer.path, b"alert", **headers)).status == status
+
+
+async def test_a_clock_that_cannot_be_right_mints_no_ids(scene: Scene) -> None:
+    """503 until it has proved itself: the sender comes again."""
+    assert (await scene.post())[0] == 200
+    scene.ingress.clock.set_unix_ms(scene.ingress.clock.unix_ms() - 60_000)
+    assert (await scene.post())[0] == 503
+    assert len(scene.ingress.delivery.delivered) == 1
+
+
+async def test_no_call_for_health_is_audited(scene: Scene) -> None:
+    """Only what is refused is, each unknown path included."""
+    for path in ("/health", "/favicon.ico", scene.customer.path):
+        await exchange(scene.ingress.port, request("GET", path))
+    refused = {(calls.reason, calls.status) for calls in scene.ingress.context.refusals.take()}
+    assert refused == {("not_found", 404), ("method_not_allowed", 405)}

@@ -1,9 +1,10 @@
 """The processors' work: which records become signals, which wait, and what is published with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from processors.stage import ProcessorStage
@@ -16,7 +17,7 @@ from runtime.streams.record import StreamRecord, TopicPartition
 from schemas.codec import decode
 from schemas.headers import WebhookMetadata, read_webhook_metadata, webhook_headers
 from schemas.plans import Plan
-from schemas.records import Signal
+from schemas.records import Lane, Signal
 from tests.support.clock import START_MS, FakeClock
 from tests.support.tenants import Customer, new_customer
 from tests.support.webhooks import shipped_book
@@ -101,6 +102,19 @@ async def test_what_audit_needs_travels_on(bench: Bench) -> None:
     assert (headers["ce_type"], headers["ce_source"]) == (b"alerts.signal", b"/alerts/processors")
     assert (headers["ce_id"], headers["ce_time"]) == (str(SIGNAL_ID).encode(), b"2026-03-14T09:26:53.125Z")
     assert headers["traceparent"].startswith(f"00-{SIGNAL_ID.hex}-".encode())
+
+
+@pytest.mark.parametrize(
+    ("lane", "topic"),
+    [(Lane.MAIN, "signals"), (Lane.OVERFLOW, "signals"), (Lane.REPLAY, "signals.replay")],
+)
+async def test_a_signal_says_its_lane(bench: Bench, lane: Lane, topic: str) -> None:
+    """And goes to its lane's topic; all else is the same in every lane."""
+    await bench.stage.work([webhook(bench.customer)])
+    await replace(bench.stage, lane=lane).work([webhook(bench.customer)])
+    plain, signal = bench.signals
+    assert signal == msgspec.structs.replace(plain, lane=lane)
+    assert bench.publisher.messages[1].topic == topic
 
 
 async def test_a_batch_keeps_its_order(bench: Bench) -> None:

@@ -1,16 +1,19 @@
 import asyncio
+import gc
+from collections.abc import Coroutine
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
-from hypothesis import given
-from hypothesis import strategies as st
 
-from runtime.directory import _PARTITION, DirectoryReader, TenantDirectory
+from runtime.directory import DirectoryReader, TenantDirectory
 from runtime.errors import TransientError
+from runtime.follower import PARTITION
 from runtime.metrics import create_metrics
+from runtime.settings import KafkaSettings
 from schemas.codec import encode
 from schemas.plans import Plan
 from schemas.records import Tenant
@@ -23,58 +26,9 @@ def tenant(user: UUID = USERS[0], revision: int = 1, *hashes: str, **changes: An
     return Tenant(user_id=user, revision=revision, token_hashes=list(hashes), **values)
 
 
-def directory(*tenants: Tenant) -> TenantDirectory:
-    made = TenantDirectory()
-    for item in tenants:
-        made.apply(item)
-    return made
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[Tenant]:
-    """For each user some revisions, each with tokens old and new, and maybe a deletion."""
-    history = []
-    for user in USERS:
-        for revision in range(1, draw(st.integers(0, 5)) + 1):
-            numbers = draw(st.sets(st.integers(0, 4), max_size=3))
-            hashes = [f"{user.int}-{number}" for number in sorted(numbers)]
-            history.append(tenant(user, revision, *hashes, deleted=draw(st.booleans())))
-    return history
-
-
-@given(history=histories(), data=st.data())
-def test_the_highest_revision_wins_in_whatever_order(history: list[Tenant], data: st.DataObject) -> None:
-    """Records come twice, late and out of order; what is known in the end is the same."""
-    repeated = history + data.draw(st.lists(st.sampled_from(history), max_size=4) if history else st.just([]))
-    known = directory(*data.draw(st.permutations(repeated)))
-    newest = {item.user_id: item for item in sorted(history, key=lambda item: item.revision)}
-    assert len(known) == len(newest)
-    assert known.revisions() == {user: item.revision for user, item in newest.items()}
-    for user in USERS:
-        assert known.by_id(user) == newest.get(user)
-        for number in range(5):
-            token_hash = f"{user.int}-{number}"
-            item = newest.get(user)
-            valid = item is not None and not item.deleted and token_hash in item.token_hashes
-            assert known.by_token_hash(token_hash) == (item if valid else None)
-
-
-def test_rotation_keeps_the_old_token_while_it_is_listed() -> None:
-    """The grace time is over when a revision comes without it."""
-    known = directory(tenant(USERS[0], 1, "old"), tenant(USERS[0], 2, "new", "old"))
-    assert known.by_token_hash("old") is known.by_token_hash("new") is known.by_id(USERS[0])
-    known.apply(tenant(USERS[0], 3, "new"))
-    assert known.by_token_hash("old") is None
-    assert known.by_token_hash("new") is not None
-
-
-def test_a_deleted_tenant_is_known_but_has_no_token() -> None:
-    """Its late records are told from those of a tenant not yet heard of."""
-    known = directory(tenant(USERS[0], 1, "hash"), tenant(USERS[0], 2, "hash", deleted=True))
-    assert known.by_token_hash("hash") is None
-    gone = known.by_id(USERS[0])
-    assert gone is not None
-    assert gone.deleted
+def record(offset: int, item: Tenant) -> Any:
+    key = str(item.user_id).encode()
+    return SimpleNamespace(offset=offset, timestamp=1000 + offset, key=key, value=encode(item))
 
 
 class Broker:
@@ -88,7 +42,7 @@ class Broker:
         self.asked += 1
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.questions.put_nowait(answer)
-        return {_PARTITION: await answer}
+        return {PARTITION: await answer}
 
     async def answer(self, result: int | Exception) -> None:
         question = await self.questions.get()
@@ -200,7 +154,142 @@ async def test_an_unreadable_record_does_not_hide_the_next_one() -> None:
     """Whatever somebody wrote to the topic, every other tenant is known."""
     reader = reader_of(None)
     values = [b"nonsense", None, b"\xff", b'{"new":' + b"[" * 100_000, encode(tenant(USERS[0], 1, "hash"))]
-    records = [SimpleNamespace(offset=number, value=value) for number, value in enumerate(values)]
+    records = [SimpleNamespace(offset=number, key=b"", value=value) for number, value in enumerate(values)]
     await reader._apply(records, len(records))
     assert reader.directory.by_token_hash("hash") is not None
     assert reader._metrics.registry.get_sample_value("alerts_directory_tenants") == 1
+
+
+async def test_a_log_that_became_shorter_is_not_current() -> None:
+    """It was made anew: what has been applied is of the old one, and the new one has not been read."""
+    broker = Broker()
+    reader = reader_of(broker)
+    await reader._apply([], 5)
+    check = asking(reader)
+    await broker.answer(3)
+    with pytest.raises(TransientError):
+        await check
+
+
+async def test_a_question_nobody_waits_for_fails_silently() -> None:
+    """All callers had a shorter deadline than the broker."""
+    broker = Broker()
+    reader = reader_of(broker)
+    with pytest.raises(TransientError):
+        await reader.confirm_current(0.01)
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, problem: problems.append(problem))
+    await broker.answer(KafkaConnectionError())
+    reader._check = None
+    gc.collect()
+    assert problems == []
+
+
+async def test_an_open_question_ends_with_the_reader() -> None:
+    """No task stays behind."""
+    reader = reader_of(Broker())
+    with pytest.raises(TransientError):
+        await reader.confirm_current(0.01)
+    check = reader._check
+    await reader.close()
+    assert check is not None
+    assert check.cancelled()
+
+
+@pytest.mark.parametrize("value", [None, b"nonsense"])
+async def test_a_tenants_last_record_that_is_none_is_noticed(value: bytes | None) -> None:
+    """The tenant is kept; whoever reads the compacted topic later would not have it."""
+    reader = reader_of(None)
+    await reader._apply([record(0, tenant(USERS[0], 3, "hash"))], 1)
+    overwriting = SimpleNamespace(offset=1, timestamp=1, key=str(USERS[0]).encode(), value=value)
+    await reader._apply([overwriting], 2)
+    assert reader.directory.by_token_hash("hash") is not None
+    assert reader.directory.overwritten() == {USERS[0]: 3}
+
+
+async def test_a_part_of_the_topic_is_no_place() -> None:
+    """A snapshot of it would replace a better one."""
+    reader = reader_of(None)
+    reader._whole_at = 2
+    assert reader.place() is None
+    await reader._apply([record(0, tenant())], 1)
+    assert reader.place() is None
+    await reader._apply([record(1, tenant(USERS[1]))], 2)
+    place = reader.place()
+    assert place is not None
+    assert (place.offset, place.last_offset, place.last_timestamp_ms) == (2, 1, 1001)
+
+
+async def test_what_is_read_anew_replaces_the_snapshot_as_a_whole() -> None:
+    """Until then the snapshot counts, and nothing is current."""
+    broker = Broker()
+    reader = reader_of(broker)
+    reader.directory.apply(tenant(USERS[0], 1, "old"))
+    reader._rebuilt, reader._whole_at = TenantDirectory(), 2
+    check = asking(reader)
+    await broker.answer(2)
+    await reader._apply([record(0, tenant(USERS[1], 1, "first"))], 1)
+    await turns()
+    assert not check.done()
+    assert reader.directory.by_token_hash("old") is not None
+    assert reader.directory.by_token_hash("first") is None
+    await reader._apply([record(1, tenant(USERS[2], 1, "second"))], 2)
+    await check
+    known = [reader.directory.by_token_hash(name) is not None for name in ("old", "first", "second")]
+    assert known == [False, True, True]
+
+
+async def test_after_an_outage_nobody_is_unknown_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant made meanwhile is on its way: the relay too could only go on when the broker was back."""
+    broker = Broker()
+    reader = reader_of(broker)
+    now_s = stopped_time(monkeypatch)
+    for seconds, current in ((0, True), (2, True), (60, False), (2, False), (2, False), (1, True)):
+        now_s[0] += seconds
+        await answered(broker, reader.confirm_applied(30))
+        with nullcontext() if current else pytest.raises(TransientError, match="relay"):
+            await answered(broker, reader.confirm_current(30))
+
+
+async def test_it_asks_when_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour without calls is no outage, and an outage in it is one."""
+    monkeypatch.setattr("runtime.directory_reader._PING_INTERVAL_S", 0)
+    broker = Broker()
+    reader = reader_of(broker)
+    watching = asyncio.create_task(reader.watch())
+    try:
+        for number in range(3):
+            await broker.answer(number if number == 0 else KafkaConnectionError())
+        assert not (await broker.questions.get()).done()
+        assert not watching.done()
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await reader.close()
+
+
+async def test_a_start_is_no_outage_but_a_second_try_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that was away when the process began was away for the relay too."""
+    monkeypatch.setattr("runtime.directory_reader.create_consumer", lambda *_: None)
+    broker = Broker()
+    reader = reader_of(broker)
+    settings = KafkaSettings.model_validate({"bootstrap": "127.0.0.1:1"})
+    reader._create_consumer(settings, "test")
+    await answered(broker, reader.confirm_current(30))
+    reader._create_consumer(settings, "test")
+    with pytest.raises(TransientError, match="relay"):
+        await answered(broker, reader.confirm_current(30))
+
+
+def stopped_time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The loop's time as the test sets it."""
+    loop = asyncio.get_running_loop()
+    now_s = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: now_s[0])
+    return now_s
+
+
+async def answered(broker: Broker, question: Coroutine[Any, Any, None]) -> None:
+    asking = asyncio.create_task(question)
+    await broker.answer(0)
+    await asking

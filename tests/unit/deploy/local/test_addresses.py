@@ -6,7 +6,7 @@ import pytest
 
 from deploy.local.addresses import Addresses, choose_addresses
 from deploy.local.ports import Ports, PortTakenError
-from deploy.local.settings import ROLES, LocalSettings
+from deploy.local.settings import INSTANCES, LocalSettings
 
 
 @pytest.fixture
@@ -27,7 +27,15 @@ def settings(**chosen: object) -> LocalSettings:
 def test_everything_gets_a_port_of_its_own(ports: Ports) -> None:
     """Services, roles and operations ports."""
     addresses = choose_addresses(settings(), ports)
-    assert len(set(addresses.ports.values())) == 6 + len(ROLES)
+    assert len(set(addresses.ports.values())) == 6 + len(INSTANCES)
+
+
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_a_process_answers_on_the_port_that_a_person_chose(ports: Ports, instance: str) -> None:
+    """Each one's variable is its name's, also that of a second process of a role."""
+    port = free_port()
+    variable = f"{instance}_operations_port".replace("-", "_")
+    assert choose_addresses(settings(**{variable: port}), ports).operations_port(instance) == port
 
 
 def test_real_services_need_no_port(ports: Ports) -> None:

@@ -9,7 +9,14 @@ from deploy.local.settings import LocalSettings
 from deploy.local.stack import StackPlan
 from runtime.encryption import parse_keys
 
-PORTS = {"ingest_port": 1, "api_port": 2, "chart_site_port": 3, "kafka_port": 4, "sink_operations_port": 5}
+PORTS = {
+    "ingest_port": 1,
+    "api_port": 2,
+    "chart_site_port": 3,
+    "kafka_port": 4,
+    "sink_operations_port": 5,
+    "process_overflow_operations_port": 6,
+}
 ADDRESSES = Addresses("127.0.0.1", "127.0.0.1", PORTS)
 
 
@@ -63,6 +70,19 @@ def test_a_role_gets_its_own_operations_port_and_no_file() -> None:
     assert program.environment["ALERTS_ENV_FILE"] == ""
     assert program.environment["HOME"] == "/home/x"
     assert role.url == "http://127.0.0.1:5/ready"
+
+
+def test_the_overflow_lane_is_a_process_of_its_own() -> None:
+    """A role's second process has its own name, log, port and place in its group, and says its lane."""
+    role = plan().role("process-overflow", {})
+    program = role.program()
+    assert program.arguments == ("alerts", "process", "--lane", "overflow")
+    assert (role.name, program.log.name, role.url) == (
+        "process-overflow",
+        "process-overflow.log",
+        "http://127.0.0.1:6/ready",
+    )
+    assert program.environment["KAFKA_GROUP_INSTANCE_ID"] == "local-process-overflow"
 
 
 def test_the_chart_site_gets_no_secret_of_others() -> None:

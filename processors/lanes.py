@@ -1,0 +1,73 @@
+"""Lanes: where the webhooks of each come from, where its signals go, and how fast."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.clock import Clock
+from runtime.streams.record import StreamRecord
+from runtime.streams.service import Stage
+from runtime.streams.settle import Work
+from schemas.records import Lane
+from schemas.topics import SIGNALS, SIGNALS_REPLAY, WEBHOOKS_OVERFLOW, WEBHOOKS_RAW, WEBHOOKS_REPLAY, Topic
+
+BITE_S: Final = 0.05
+"""A paced lane publishes as much at once as its rate allows in this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of one lane. `name` is that of its process, and of its stage in metrics and dead letters."""
+
+    name: str
+    group: str
+    source: Topic
+    output: Topic
+    paced: bool
+
+
+ROUTES: Final[Mapping[Lane, Route]] = {
+    Lane.MAIN: Route("process", "alerts.process.main", WEBHOOKS_RAW, SIGNALS, paced=False),
+    Lane.OVERFLOW: Route(
+        "process-overflow", "alerts.process.overflow", WEBHOOKS_OVERFLOW, SIGNALS, paced=True
+    ),
+    Lane.REPLAY: Route(
+        "process-replay", "alerts.process.replay", WEBHOOKS_REPLAY, SIGNALS_REPLAY, paced=True
+    ),
+}
+"""Every lane is a consumer group and a process of its own, so that none waits for another."""
+
+
+class Pacer:
+    """Lets so many records a second pass, evenly. Time in which none came is not saved up."""
+
+    def __init__(self, rate_per_s: float, clock: Clock) -> None:
+        self._rate_per_s = rate_per_s
+        self._clock = clock
+        self._free_at_s = clock.monotonic_s()
+
+    async def until_turn(self, records: int) -> None:
+        """Returns when those before have had their time."""
+        now_s = self._clock.monotonic_s()
+        turn_s = max(now_s, self._free_at_s)
+        self._free_at_s = turn_s + records / self._rate_per_s
+        if turn_s > now_s:
+            await self._clock.sleep(turn_s - now_s)
+
+
+def lane_stage(route: Route, work: Work, rate_per_s: float, clock: Clock) -> Stage:
+    """The lane's one stage.
+
+    The sink takes the signals of all lanes from one topic, and one batch after the other. A paced lane gives
+    it small bites with time between them, which those of the main lane slip through.
+    """
+    topics = (route.source.name,)
+    if not route.paced:
+        return Stage(route.name, topics, work)
+    pacer = Pacer(rate_per_s, clock)
+
+    async def paced_work(records: Sequence[StreamRecord]) -> None:
+        await pacer.until_turn(len(records))
+        await work(records)
+
+    return Stage(route.name, topics, paced_work, batch=max(1, int(rate_per_s * BITE_S)))

@@ -1,0 +1,105 @@
+"""Which way an alert becomes durable, and what is told when none does."""
+
+import asyncio
+
+import pytest
+
+from ingest.acceptance import Acceptance
+from ingest.delivery import Fate, KafkaDelivery
+from ingest.spool import Refusal, SpoolRefusedError
+from runtime.clock_guard import ClockGuard
+from runtime.process import ProcessContext
+from runtime.publisher import Message
+from tests.support.clock import FakeClock
+
+MESSAGE = Message("webhooks.raw", b"user", b"body")
+LONG_S = 30.0
+SOON_S = 0.05
+
+
+class KafkaStub(KafkaDelivery):
+    """Tells the fates it was given."""
+
+    def __init__(self, *fates: Fate, silent: bool = False) -> None:
+        super().__init__(lambda: None, 2**30, ProcessContext(), ClockGuard(FakeClock()))
+        self.fates = list(fates)
+        self.is_silent = silent
+        self.deadlines_s: list[float] = []
+
+    @property
+    def silent(self) -> bool:
+        return self.is_silent
+
+    async def deliver(self, message: Message, deadline_s: float) -> Fate:
+        assert message is MESSAGE
+        self.deadlines_s.append(deadline_s)
+        return self.fates.pop(0)
+
+
+class SpoolStub:
+    """Keeps what is put, refuses, or never answers."""
+
+    def __init__(self, *, refuses: bool = False, hangs: bool = False) -> None:
+        self.kept: list[Message] = []
+        self._refuses = refuses
+        self._hangs = hangs
+
+    async def put(self, message: Message) -> None:
+        if self._refuses:
+            raise SpoolRefusedError(Refusal.FULL)
+        if self._hangs:
+            await asyncio.Event().wait()
+        self.kept.append(message)
+
+
+async def accept(kafka: KafkaStub, spool: SpoolStub, answer_deadline_s: float = LONG_S) -> Fate:
+    acceptance = Acceptance(kafka, spool)  # type: ignore[arg-type]  # the part that is used
+    return await acceptance.accept(MESSAGE, 1.5, answer_deadline_s)
+
+
+async def test_what_kafka_acks_never_touches_the_disk() -> None:
+    """The common way costs no sync."""
+    kafka, spool = KafkaStub(Fate.ACKED), SpoolStub()
+    assert await accept(kafka, spool) is Fate.ACKED
+    assert (spool.kept, kafka.deadlines_s) == ([], [1.5])
+
+
+@pytest.mark.parametrize("fate", [Fate.UNKNOWN, Fate.REFUSED])
+async def test_what_kafka_does_not_ack_is_spooled(fate: Fate) -> None:
+    """Whether or not it was handed over: the same record under the same id."""
+    spool = SpoolStub()
+    assert await accept(KafkaStub(fate), spool) is Fate.SPOOLED
+    assert spool.kept == [MESSAGE]
+
+
+async def test_a_silent_kafka_is_not_waited_for() -> None:
+    """The record goes straight to the spool."""
+    kafka, spool = KafkaStub(silent=True), SpoolStub()
+    assert await accept(kafka, spool) is Fate.SPOOLED
+    assert kafka.deadlines_s == []
+
+
+async def test_a_silent_kafka_is_asked_when_the_spool_refuses() -> None:
+    """It is the only way left."""
+    assert await accept(KafkaStub(Fate.ACKED, silent=True), SpoolStub(refuses=True)) is Fate.ACKED
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("fate", [Fate.UNKNOWN, Fate.REFUSED])
+async def test_when_both_refuse_it_is_told_what_may_still_be_written(fate: Fate, *, silent: bool) -> None:
+    """Only what was never handed to anybody is refused for certain."""
+    assert await accept(KafkaStub(fate, silent=silent), SpoolStub(refuses=True)) is fate
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_spool_that_does_not_answer_may_have_written(*, silent: bool) -> None:
+    """The answer comes in time all the same."""
+    kafka = KafkaStub(Fate.REFUSED, silent=silent)
+    assert await accept(kafka, SpoolStub(hangs=True), SOON_S) is Fate.UNKNOWN
+
+
+async def test_what_drains_is_gone_only_once_it_is_acked() -> None:
+    """Anything else is tried again."""
+    spool = SpoolStub()
+    acceptance = Acceptance(KafkaStub(Fate.UNKNOWN, Fate.REFUSED, Fate.ACKED), spool)  # type: ignore[arg-type]  # as above
+    assert [await acceptance.redeliver(MESSAGE) for _ in range(3)] == [False, False, True]
