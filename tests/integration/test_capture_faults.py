@@ -5,13 +5,16 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from capture.browser import LiveBrowser
+from capture.engine import Engine
 from deploy.local.chart.strip import decode
 from tests.support.capture_pages import Hanging, Waiting, browser_of, clean_machine, engine_with, page_app
 from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, signed_in
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +29,7 @@ async def profiles(
 @pytest.mark.parametrize("chart", ["silent01", "dripping"])
 async def test_a_site_that_never_answers_ends_in_time(browser_path: Path, chart: str) -> None:
     """The outcome names the phase; the browser stays in use."""
-    async with engine_with(Hanging().app, browser_path, try_deadline_s=0.5) as engine:
+    async with engine_with(Hanging().app, browser_path, try_deadline_s=1.5) as engine:
         before = browser_of(engine)
         assert await outcome_of(engine.capture(order_of(a_session(), chart_id=chart))) == "timeout_navigate"
         assert await engine.healthy()
@@ -106,6 +109,12 @@ async def test_a_frozen_browser_is_replaced(browser_path: Path, monkeypatch: pyt
         assert browser_of(engine) is not first
 
 
+async def page_of(engine: Engine, chart_id: str) -> Any:
+    """Once its address is known: the site may have been asked before that."""
+    pages = await browser_of(engine).contexts.puppet.pages()
+    return next((page for page in pages if chart_id in page.url), None)
+
+
 async def test_a_crashed_page_hurts_no_other(browser_path: Path) -> None:
     """Its own capture fails by name; the one beside it goes on in the same browser."""
     waiting = Waiting(users=2)
@@ -115,7 +124,7 @@ async def test_a_crashed_page_hurts_no_other(browser_path: Path) -> None:
             outcome_of(engine.capture(order_of(a_session(), 2, chart_id="doomed01")))
         )
         await waiting.all_asked.wait()
-        [page] = [page for page in await browser_of(engine).contexts.puppet.pages() if "doomed01" in page.url]
+        page = await eventually(lambda: page_of(engine, "doomed01"))
         page._client.tell("Page.crash", {})
         assert await doomed == "page_crashed"
         waiting.release.set()

@@ -150,6 +150,16 @@ async def test_one_record_probes_a_kafka_that_is_away() -> None:
     assert clock.sleeps_s[-1] < 1
 
 
+async def test_a_second_outage_begins_with_short_waits() -> None:
+    """An ack in between starts the waits anew."""
+    spool, kafka, clock = MemorySpool(8), Kafka(), EagerClock()
+    refused = {*range(1, 9), *range(14, 20)}
+    kafka.accepts = lambda _number: len(kafka.tried) not in refused
+    async with draining(spool, kafka.deliver, clock):
+        await until_empty(spool)
+    assert clock.sleeps_s.count(0.1) >= 2
+
+
 async def test_a_delivery_that_raises_is_tried_again() -> None:
     """It is reported by its type, and neither ends the drain nor loses the record."""
     spool, kafka, clock = MemorySpool(2), Kafka(), EagerClock()
