@@ -28,7 +28,7 @@ _STOP_DEADLINE_S: Final = 10.0
 T = TypeVar("T")
 
 
-class Refusal(StrEnum):
+class SpoolRefusal(StrEnum):
     """Why the spool does not take a record."""
 
     OFF = "off"
@@ -41,7 +41,7 @@ class Refusal(StrEnum):
 class SpoolRefusedError(TransientError):
     """Not accepted this time. What was accepted before is kept."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: SpoolRefusal) -> None:
         super().__init__(f"spool: {refusal}")
         self.refusal = refusal
 
@@ -76,7 +76,7 @@ class Spool:
         self._clock = context.clock
         self._metrics = context.metrics
         self._thread = SpoolThread(folder, self._settled) if folder else None
-        self._closed_as = Refusal.OFF
+        self._closed_as = SpoolRefusal.OFF
         self._totals = SpoolTotals()
         self._waiting_bytes = 0
         self._metrics.spool_records.set_function(lambda: self._totals.records)
@@ -136,7 +136,7 @@ class Spool:
         """Refuse from now on; finish what waits."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._closed_as = Refusal.CLOSED
+            self._closed_as = SpoolRefusal.CLOSED
             await thread.stop(_STOP_DEADLINE_S)
 
     async def keep_adopting(self) -> None:
@@ -159,9 +159,9 @@ class Spool:
     def _check_limits(self, size_bytes: int) -> None:
         waiting_bytes = self._waiting_bytes + size_bytes
         if waiting_bytes > MAX_WAITING_BYTES or self._totals.bytes + waiting_bytes > self._limits.max_bytes:
-            raise SpoolRefusedError(Refusal.FULL)
+            raise SpoolRefusedError(SpoolRefusal.FULL)
         if self.size().oldest_age_s > self._limits.max_age_s:
-            raise SpoolRefusedError(Refusal.TOO_OLD)
+            raise SpoolRefusedError(SpoolRefusal.TOO_OLD)
 
     def _settled(self, settled: Settled) -> None:
         self._totals = settled.totals
@@ -193,7 +193,7 @@ async def _or_refused(done: "asyncio.Future[T]") -> T:
     try:
         return await done
     except DiskError as error:
-        raise SpoolRefusedError(Refusal.DISK) from error
+        raise SpoolRefusedError(SpoolRefusal.DISK) from error
 
 
 @asynccontextmanager

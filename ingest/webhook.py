@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -121,8 +121,8 @@ class WebhookHandler:
         key = resend_key(call.tenant.user_id, call.query, call.body)
         recalled_id = context.resends.recall(key, context.clock.monotonic_s())
         signal_id = recalled_id or context.ids.mint()
-        message = raw_message(call.tenant, call.metadata(signal_id), call.body, context.span_id())
-        message = replace(message, topic=_TOPICS[call.admission])
+        metadata, topic = call.metadata(signal_id), _TOPICS[call.admission]
+        message = raw_message(call.tenant, metadata, call.body, context.span_id(), topic)
         fate = await context.acceptance.accept(message, ack_deadline_s, answer_deadline_s)
         if fate is Fate.UNKNOWN or (fate is Fate.REFUSED and recalled_id):
             # Refused this time, but what was handed over the first time may still be written.
@@ -180,8 +180,10 @@ def _check_clock(guard: ClockGuard) -> None:
         raise unavailable() from error
 
 
-def raw_message(tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id: int) -> Message:
-    """The record of `webhooks.raw`: the body byte for byte, everything else in headers."""
+def raw_message(
+    tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id: int, topic: str = WEBHOOKS_RAW.name
+) -> Message:
+    """The record of a lane's topic: the body byte for byte, everything else in headers."""
     event = CloudEvent(
         id=str(metadata.signal_id),
         type=WEBHOOK_TYPE,
@@ -191,7 +193,7 @@ def raw_message(tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id:
         traceparent=traceparent(metadata.signal_id, span_id or unix_ms_of(metadata.signal_id)),
     )
     headers = [*event_headers(event), *webhook_headers(metadata)]
-    return Message(WEBHOOKS_RAW.name, str(tenant.user_id).encode(), body, headers)
+    return Message(topic, str(tenant.user_id).encode(), body, headers)
 
 
 async def read_body(request: web.Request, deadline_s: float) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.acceptance import Acceptance
 from ingest.delivery import Fate, KafkaDelivery
-from ingest.spool import Refusal, SpoolRefusedError
+from ingest.spool import SpoolRefusal, SpoolRefusedError
 from runtime.clock_guard import ClockGuard
 from runtime.process import ProcessContext
 from runtime.publisher import Message
@@ -46,7 +46,7 @@ class SpoolStub:
 
     async def put(self, message: Message) -> None:
         if self._refuses:
-            raise SpoolRefusedError(Refusal.FULL)
+            raise SpoolRefusedError(SpoolRefusal.FULL)
         if self._hangs:
             await asyncio.Event().wait()
         self.kept.append(message)

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.drain import Deliver, DrainLimits, SpoolDrain
-from ingest.spool import Refusal, SpoolRefusedError
+from ingest.spool import SpoolRefusal, SpoolRefusedError
 from ingest.spool_folder import RecordNumber, SpooledMessage
 from runtime.publisher import Message
 from tests.support.clock import EagerClock, FakeClock
@@ -29,7 +29,7 @@ class MemorySpool:
     async def oldest(self, limit: int) -> list[SpooledMessage]:
         await asyncio.sleep(0)
         if self.refuses_reads:
-            raise SpoolRefusedError(Refusal.DISK)
+            raise SpoolRefusedError(SpoolRefusal.DISK)
         return self.left[:limit]
 
     async def remove(self, numbers: Iterable[RecordNumber]) -> None:
@@ -39,7 +39,7 @@ class MemorySpool:
         if not self.left:
             self.empty.set()
         if self.refuses_removals:
-            raise SpoolRefusedError(Refusal.DISK)
+            raise SpoolRefusedError(SpoolRefusal.DISK)
 
 
 class Kafka:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.spool import MAX_WAITING_BYTES, Refusal, SpoolLimits, SpoolRefusedError
+from ingest.spool import MAX_WAITING_BYTES, SpoolLimits, SpoolRefusal, SpoolRefusedError
 from ingest.spool_folder import RecordNumber
 from runtime.publisher import Message
 from tests.support.clock import START_MS, FakeClock
@@ -118,7 +118,7 @@ async def test_a_full_spool_refuses_and_keeps(folder: Path) -> None:
         await spool.put(message("b", 1000))
         with pytest.raises(SpoolRefusedError) as refused:
             await spool.put(message("c", 1000))
-        assert refused.value.refusal is Refusal.FULL
+        assert refused.value.refusal is SpoolRefusal.FULL
         assert [text[0] for text in await texts(spool)] == ["a", "b"]
         await spool.remove([(await spool.oldest(1))[0].number])
         await spool.put(message("d", 1000))
