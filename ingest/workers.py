@@ -60,7 +60,8 @@ class Workers:
         self._plan = plan
         self._clock = context.clock
         self._replace = asyncio.Event()
-        self._retiring: set[Worker] = set()
+        # in no slot: not yet, or no longer
+        self._beside: set[Worker] = set()
         self._slots = [_Slot(number, start_worker(plan)) for number in range(plan.processes)]
         self._metrics = WorkerMetrics()
 
@@ -89,7 +90,7 @@ class Workers:
 
     async def stop(self) -> None:
         """Let all drain; kill what takes longer than it may."""
-        workers = {slot.worker for slot in self._slots} | self._retiring
+        workers = {slot.worker for slot in self._slots} | self._beside
         await asyncio.gather(*(self._end(worker) for worker in workers))
 
     async def _keep(self, slot: _Slot) -> None:
@@ -119,14 +120,14 @@ class Workers:
     async def _replace_one(self, slot: _Slot) -> bool:
         """False, with the old worker still at work, when the new one does not get ready."""
         new = start_worker(self._plan)
-        self._retiring.add(new)
+        self._beside = {new}
         ready = await self._becomes_ready(new)
-        old = slot.worker if ready else new
+        leaving = slot.worker if ready else new
         if ready:
             slot.worker = new
-        self._retiring = (self._retiring | {old}) - {slot.worker}
-        await self._end(old)
-        self._retiring.discard(old)
+        self._beside = {leaving}
+        await self._end(leaving)
+        self._beside = set()
         return ready
 
     async def _becomes_ready(self, worker: Worker) -> bool:
