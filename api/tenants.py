@@ -8,15 +8,16 @@
     await tenants.set_session(user.user_id, sessionid, sessionid_sign)
     await tenants.set_captures(user.user_id, consented=True)
 
-Also `set_plan set_webhook_enabled set_default_chart stop_captures rotate_token delete_user`, and to read
-`get_user list_users webhook_token`. API keys are in `api.keys`. Every method is one transaction; setting
-what is set changes nothing. What ingress or processors must learn raises `users.revision`.
-Errors: `InvalidError` (`unknown_user invalid_chart invalid_cookie invalid_token rotation_in_progress`), else
-asyncpg's and `TimeoutError`.
+Also `set_plan set_webhook_enabled set_default_chart set_allowed_addresses stop_captures rotate_token
+delete_user`, and to read `get_user list_users webhook_token`. API keys are in `api.keys`. Every method is
+one transaction; setting what is set changes nothing. What ingress or processors must learn raises
+`users.revision`.
+Errors: `InvalidError` (`unknown_user invalid_chart invalid_cookie invalid_token invalid_address
+too_many_addresses rotation_in_progress`), else asyncpg's and `TimeoutError`.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,6 +27,7 @@ from pydantic import SecretStr
 
 from api.database import read_rows, transaction
 from api.users import CreatedUser, NewUser, UserSummary, check_chart, check_cookies, check_token
+from runtime.addresses import parse_list
 from runtime.clock import Clock, utc_now
 from runtime.encryption import KeyRing
 from runtime.errors import InvalidError
@@ -54,7 +56,7 @@ class Tenants:
     async def create_user(self, new: NewUser) -> CreatedUser:
         """Create the user, or make the one with this id what `new` says, deleted or not.
 
-        A user who exists keeps the token unless one is given.
+        A user who exists keeps the token unless one is given, and the list of addresses that may send.
         """
         check_chart(new.default_chart_id)
         check_token(new.token)
@@ -78,6 +80,11 @@ class Tenants:
     async def set_default_chart(self, user_id: UUID, chart_id: str | None) -> None:
         check_chart(chart_id)
         await self._change(user_id, "set_default_chart", chart_id)
+
+    async def set_allowed_addresses(self, user_id: UUID, entries: Sequence[str]) -> None:
+        """Who may send: networks, addresses and names as in `runtime.addresses`. None: anybody."""
+        parse_list(entries)
+        await self._change(user_id, "set_allowed_addresses", [entry.strip() for entry in entries])
 
     async def set_captures(self, user_id: UUID, *, consented: bool) -> None:
         """Record the user's consent or its withdrawal. Consent also releases the kill switch."""
@@ -141,7 +148,7 @@ class Tenants:
 
     async def _summaries(self, user_id: UUID | None) -> list[UserSummary]:
         rows = await read_rows(self._pool, _QUERIES["list_users"], user_id)
-        return [UserSummary(**{**row, "plan": Plan(row["plan"])}) for row in rows]
+        return [_summary(row) for row in rows]
 
     async def _put(self, connection: Connection, user_id: UUID, new: NewUser, token: SecretStr) -> None:
         terms = PLAN_TERMS[new.plan]
@@ -206,6 +213,11 @@ def next_month(moment: datetime) -> datetime:
     """The first moment of the month after this one, in the same zone."""
     first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return (first + timedelta(days=32)).replace(day=1)
+
+
+def _summary(row: Any) -> UserSummary:
+    changes = {"plan": Plan(row["plan"]), "allowed_addresses": tuple(row["allowed_addresses"])}
+    return UserSummary(**{**row, **changes})
 
 
 def _present(row: Any, user_id: UUID) -> Any:

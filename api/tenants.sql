@@ -44,6 +44,9 @@ WHERE id = $1 AND (plan, signals_quota, quota_mode) IS DISTINCT FROM ($2, $3, $4
 -- name: set_webhook_enabled
 UPDATE users SET webhook_enabled = $2 WHERE id = $1 AND webhook_enabled <> $2
 
+-- name: set_allowed_addresses
+UPDATE users SET allowed_addresses = $2 WHERE id = $1 AND allowed_addresses <> $2::text[]
+
 -- name: rotate_token
 UPDATE users
 SET previous_token_hash = CASE WHEN $4::timestamptz IS NOT NULL THEN webhook_token_hash END,
@@ -98,6 +101,7 @@ UPDATE api_keys SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL
 
 -- name: list_users
 SELECT users.id AS user_id, users.name, users.plan, users.signals_quota, users.webhook_enabled, users.created_at,
+       users.allowed_addresses,
        config.default_chart_id, config.session_version, config.tv_cookies_valid AS session_valid,
        config.captures_consented_at IS NOT NULL AS captures_consented, config.captures_stopped
 FROM users

@@ -37,13 +37,14 @@ class CreatedUser:
 
 @dataclass(frozen=True, slots=True)
 class UserSummary:
-    """A user without secrets. `session_version` 0: there never was a session."""
+    """A user without secrets. `session_version` 0: there never was a session. No addresses: any may send."""
 
     user_id: UUID
     name: str
     plan: Plan
     signals_quota: int | None
     webhook_enabled: bool
+    allowed_addresses: tuple[str, ...]
     default_chart_id: str | None
     session_version: int
     session_valid: bool

@@ -1,6 +1,6 @@
 """`alerts users`: the tenants. Cookies are never arguments: those show in the list of processes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Final, TypeVar
@@ -13,9 +13,11 @@ from api.administration import show_table, with_pool
 from api.settings import UsersSettings
 from api.tenants import Tenants
 from api.users import NewUser, UserSummary
+from runtime.addresses import parse_list
 from runtime.clock import SystemClock
 from runtime.encryption import KeyRing, parse_keys
 from runtime.environment import Environment
+from runtime.errors import InvalidError
 from runtime.settings import load_settings
 from schemas.plans import Plan
 
@@ -48,6 +50,16 @@ class Administration:
         return load_settings(UsersSettings, self.values)
 
 
+def _checked_addresses(
+    _context: click.Context, _parameter: click.Parameter, entries: Sequence[str]
+) -> Sequence[str]:
+    try:
+        parse_list(entries)
+    except InvalidError as error:
+        raise click.BadParameter(str(error)) from error
+    return entries
+
+
 @click.group("users")
 @click.pass_context
 def command(context: click.Context) -> None:
@@ -78,8 +90,9 @@ def add(
 def show(administration: Administration, user_id: UUID, *, reveal: bool) -> None:
     """Show a user."""
     user = administration.run(lambda tenants: tenants.get_user(user_id))
-    for name in UserSummary.__dataclass_fields__:
-        _show(name, getattr(user, name))
+    shown = {name: getattr(user, name) for name in UserSummary.__dataclass_fields__}
+    for name, value in {**shown, "allowed_addresses": _listed(user.allowed_addresses)}.items():
+        _show(name, value)
     if reveal:
         administration.show_webhook_url(administration.run(lambda tenants: tenants.webhook_token(user_id)))
 
@@ -89,8 +102,11 @@ def show(administration: Administration, user_id: UUID, *, reveal: bool) -> None
 def list_users(administration: Administration) -> None:
     """Show all users that are not deleted."""
     users = administration.run(lambda tenants: tenants.list_users())
-    rows = [(user.user_id, user.plan, user.webhook_enabled, user.captures, user.name) for user in users]
-    show_table(("user_id", "plan", "webhook", "captures", "name"), rows)
+    rows = [
+        (user.user_id, user.plan, user.webhook_enabled, user.captures, _senders(user), user.name)
+        for user in users
+    ]
+    show_table(("user_id", "plan", "webhook", "captures", "senders", "name"), rows)
 
 
 @command.command("set-session")
@@ -138,6 +154,20 @@ def set_plan(administration: Administration, user_id: UUID, plan: str) -> None:
     click.echo(f"plan {plan}")
 
 
+@command.command("set-addresses")
+@user_argument
+@click.argument("entries", metavar="[ENTRY]...", nargs=-1, callback=_checked_addresses)
+@click.pass_obj
+def set_addresses(administration: Administration, user_id: UUID, entries: Sequence[str]) -> None:
+    """Say from where a user's alerts may come; calls from elsewhere are answered 403, and lost.
+
+    Each entry is an address, a network such as 203.0.113.0/24, or `tradingview` for the addresses that
+    TradingView publishes. They replace those set before; without an entry alerts may come from anywhere.
+    """
+    administration.run(lambda tenants: tenants.set_allowed_addresses(user_id, entries))
+    click.echo(f"addresses {_listed(entries)}")
+
+
 @command.command()
 @user_argument
 @click.pass_obj
@@ -178,6 +208,14 @@ def delete(administration: Administration, user_id: UUID) -> None:
 
 def _show(name: str, value: object) -> None:
     click.echo(f"{name:20} {'-' if value is None else value}")
+
+
+def _listed(entries: Sequence[str]) -> str:
+    return " ".join(entries) or "any"
+
+
+def _senders(user: UserSummary) -> str:
+    return "listed" if user.allowed_addresses else "any"
 
 
 def _read_cookies(administration: Administration) -> tuple[SecretStr, SecretStr]:

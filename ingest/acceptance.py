@@ -30,10 +30,10 @@ class Acceptance:
         first = await self._put(message, answer_at_s) if self._delivery.silent else Fate.REFUSED
         if first is Fate.SPOOLED:
             return first
-        deadline_s = min(ack_deadline_s, _until(answer_at_s))
-        fates = {first, await self._delivery.deliver(message, deadline_s)}
-        if Fate.ACKED not in fates:
-            fates.add(await self._put(message, answer_at_s))
+        second = await self._delivery.deliver(message, min(ack_deadline_s, _until(answer_at_s)))
+        if second is Fate.ACKED:
+            return second
+        fates = {first, second, await self._put(message, answer_at_s)}
         return next(fate for fate in Fate if fate in fates)
 
     async def redeliver(self, message: Message) -> bool:

@@ -46,8 +46,13 @@ class CertificatePolicy:
     subject: str = TRADINGVIEW_SUBJECT
 
     def __post_init__(self) -> None:
-        if not _attributes(self.subject):
-            raise InvalidError(INVALID_SUBJECT, f"not a subject in RFC 4514: {self.subject!r}")
+        check_subject(self.subject)
+
+
+def check_subject(subject: str) -> None:
+    """Raises `InvalidError` for one that cannot be read or says nothing: it would believe anybody."""
+    if not _attributes(subject):
+        raise InvalidError(INVALID_SUBJECT, f"not a subject in RFC 4514: {subject!r}")
 
 
 def certificate_ok(

@@ -1,17 +1,16 @@
 """`alerts ingest`: the ingress as a process."""
 
 import asyncio
-import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Final, NoReturn
 
 import click
 
 from ingest.acceptance import Acceptance
-from ingest.app import create_app
+from ingest.app import create_handler
 from ingest.delivery import KafkaDelivery
 from ingest.drain import DrainLimits, SpoolDrain
 from ingest.limits import Rate, TenantLimits
@@ -25,9 +24,10 @@ from ingest.worker import WorkerPlan, listening_socket
 from ingest.workers import serve_workers
 from runtime.backlog import open_backlog
 from runtime.clock_guard import ClockGuard
-from runtime.directory import open_directory
+from runtime.directory import DirectoryReader, open_directory
 from runtime.environment import Environment
-from runtime.ids import SignalIds
+from runtime.errors import TransientError
+from runtime.ids import RandomPool, SignalIds
 from runtime.kafka import create_producer
 from runtime.logging import get_logger
 from runtime.operations import Listener, serve_http
@@ -36,6 +36,10 @@ from runtime.settings import load_settings
 
 LINGER_S: Final = 1.5
 """Longer than a sender that keeps its connection waits between two alerts of a bar close."""
+
+ALOOF_S: Final = 2.0
+"""Shorter than a sender waits, if there is no neighbour."""
+_ALOOF_POLL_S: Final = 0.02
 
 log = get_logger(__name__)
 
@@ -91,7 +95,14 @@ async def serve_ingest(settings: IngestSettings, context: ProcessContext) -> Asy
         )
         backlog = await stack.enter_async_context(open_backlog(settings.kafka, context))
         refusals = await stack.enter_async_context(open_refusals(settings.kafka, context))
-        acceptance = await stack.enter_async_context(_open_acceptance(settings, context, guard))
+        delivery = KafkaDelivery(
+            partial(create_producer, settings.kafka, "alerts-ingest"),
+            section.max_pending_bytes,
+            context,
+            guard,
+        )
+        acceptance = await stack.enter_async_context(_open_acceptance(section, context, delivery))
+        random_pool = RandomPool()
         webhook = WebhookContext(
             settings=section,
             directory=directory,
@@ -100,13 +111,15 @@ async def serve_ingest(settings: IngestSettings, context: ProcessContext) -> Asy
             limits=TenantLimits(section.processes, Rate(section.ceiling_per_s, 60 * section.ceiling_per_s)),
             refusals=refusals,
             resends=ResendMemory(),
-            ids=SignalIds(context.clock),
+            ids=SignalIds(context.clock, random_pool.bits),
             backlog=backlog,
             clock=context.clock,
             clock_guard=guard,
-            span_id=lambda: secrets.randbits(64),
+            span_id=lambda: random_pool.bits(64),
         )
-        app = create_app(webhook, context.metrics)
+        app = create_handler(webhook, context.metrics)
+        if section.listen_fd is not None:
+            await _until_useful(directory, delivery)
         listener = Listener(section.host, section.port, section.listen_fd, LINGER_S)
         port = await stack.enter_async_context(serve_http(app, listener))
         log.info("webhook_port_open", host=section.host, port=port)
@@ -115,11 +128,8 @@ async def serve_ingest(settings: IngestSettings, context: ProcessContext) -> Asy
 
 @asynccontextmanager
 async def _open_acceptance(
-    settings: IngestSettings, context: ProcessContext, guard: ClockGuard
+    section: IngestSection, context: ProcessContext, delivery: KafkaDelivery
 ) -> AsyncIterator[Acceptance]:
-    section = settings.ingest
-    producer = partial(create_producer, settings.kafka, "alerts-ingest")
-    delivery = KafkaDelivery(producer, section.max_pending_bytes, context, guard)
     limits = SpoolLimits(section.spool_max_bytes, section.spool_max_age_s)
     async with open_spool(section.state_file("spool"), limits, context) as spool:
         acceptance = Acceptance(delivery, spool)
@@ -136,6 +146,26 @@ async def _open_acceptance(
             for task in reversed(tasks):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_useful(directory: DirectoryReader, delivery: KafkaDelivery) -> None:
+    """A worker leaves the calls to its neighbours until it knows the tenants and has a producer.
+
+    Not for ever: without Kafka it knows those of its snapshot, and has the spool.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ALOOF_S):
+            while not await _useful(directory, delivery):
+                await asyncio.sleep(_ALOOF_POLL_S)
+
+
+async def _useful(directory: DirectoryReader, delivery: KafkaDelivery) -> bool:
+    try:
+        await delivery.check()
+        await directory.confirm_applied(ALOOF_S)
+    except TransientError:
+        return False
+    return True
 
 
 async def _check_clock(guard: ClockGuard) -> None:

@@ -12,7 +12,6 @@ from runtime.clock_guard import ClockGuard
 from runtime.errors import Failure, TransientError, classify, reason_of
 from runtime.kafka import stop_client, until_started
 from runtime.logging import get_logger
-from runtime.metrics import Metrics
 from runtime.process import ProcessContext
 from runtime.publisher import Message
 
@@ -41,7 +40,7 @@ class Fate(Enum):
 
     @property
     def durable(self) -> bool:
-        return self in {Fate.ACKED, Fate.SPOOLED}
+        return self is Fate.ACKED or self is Fate.SPOOLED
 
 
 @dataclass(slots=True)
@@ -49,6 +48,7 @@ class _Life:
     """One producer from its start to its end. What waits in it is counted here and forgotten with it."""
 
     producer: AIOKafkaProducer
+    pending: int = 0
     pending_bytes: int = 0
     misses: int = 0
     spoiled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,11 +73,9 @@ class KafkaDelivery:
         self._clock_guard = clock_guard
         self._life: _Life | None = None
         self._max_pending_bytes = max_pending_bytes
-        self._context = context
-
-    @property
-    def _metrics(self) -> Metrics:
-        return self._context.metrics
+        self._metrics = context.metrics
+        self._append_ms = -1
+        self._metrics.webhook_pending.set_function(lambda: 0 if self._life is None else self._life.pending)
 
     @property
     def silent(self) -> bool:
@@ -95,7 +93,6 @@ class KafkaDelivery:
                 log.error("producer_replaced")
             finally:
                 self._life = None
-                self._metrics.webhook_pending.set(0)
                 await stop_client(life.producer.stop())
 
     async def check(self) -> None:
@@ -110,23 +107,19 @@ class KafkaDelivery:
         life = self._life
         if life is None or life.pending_bytes + len(message.value) > self._max_pending_bytes:
             return Fate.REFUSED
-        give_up_at_s = asyncio.get_running_loop().time() + deadline_s
+        waiting: asyncio.Future[Fate] | None = None
         try:
-            async with asyncio.timeout_at(give_up_at_s):
-                ack = await self._hand_over(life, message)
+            async with asyncio.timeout(deadline_s):
+                waiting = await self._hand_over(life, message)
+                fate = await waiting
         except TimeoutError:
-            life.misses += 1
-            return Fate.REFUSED
+            fate = _fate_of(waiting)
         except Exception as error:  # noqa: BLE001 - whatever the cause, the record was not handed over
             self._report(life, error)
             return Fate.REFUSED
-        remaining_s = max(0.0, give_up_at_s - asyncio.get_running_loop().time())
-        # wait() leaves a late ack running: cancelling it would not unsend the record
-        await asyncio.wait({ack}, timeout=remaining_s)
-        if ack.done() and not ack.cancelled() and ack.exception() is None:
-            return Fate.ACKED
-        life.misses += 1
-        return Fate.UNKNOWN
+        if fate is not Fate.ACKED:
+            life.misses += 1
+        return fate
 
     async def _start(self) -> AIOKafkaProducer:
         """However long that takes: what cannot be delivered meanwhile is for the spool."""
@@ -137,30 +130,48 @@ class KafkaDelivery:
                 log.error("producer_not_started", reason=reason_of(error))  # noqa: TRY400 - no traceback
             await asyncio.sleep(_START_AGAIN_S)
 
-    async def _hand_over(self, life: _Life, message: Message) -> "asyncio.Future[Any]":
+    async def _hand_over(self, life: _Life, message: Message) -> "asyncio.Future[Fate]":
+        """Its fate; giving up on that leaves the ack alone: cancelling it would not unsend the record."""
         ack: asyncio.Future[Any] = await life.producer.send(
             message.topic, message.value, key=message.key, headers=message.headers
         )
-        life.pending_bytes += len(message.value)
-        self._metrics.webhook_pending.inc()
-        ack.add_done_callback(lambda ack: self._settled(life, ack, len(message.value)))
-        return ack
+        size_bytes = len(message.value)
+        life.pending += 1
+        life.pending_bytes += size_bytes
+        waiting: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
 
-    def _settled(self, life: _Life, ack: "asyncio.Future[Any]", size_bytes: int) -> None:
-        life.pending_bytes -= size_bytes
-        if life is self._life:
-            self._metrics.webhook_pending.dec()
+        def settle(ack: "asyncio.Future[Any]") -> None:
+            life.pending -= 1
+            life.pending_bytes -= size_bytes
+            fate = self._settled(life, ack)
+            if not waiting.done():
+                waiting.set_result(fate)
+
+        ack.add_done_callback(settle)
+        return waiting
+
+    def _settled(self, life: _Life, ack: "asyncio.Future[Any]") -> Fate:
         if ack.cancelled():
-            return
+            return Fate.UNKNOWN
         if (error := ack.exception()) is not None:
             self._report(life, error)
-            return
+            return Fate.UNKNOWN
         life.misses = 0
         record = ack.result()
-        if record.timestamp_type == LOG_APPEND_TIME:
+        # records of one batch were appended together
+        if record.timestamp_type == LOG_APPEND_TIME and record.timestamp != self._append_ms:
+            self._append_ms = record.timestamp
             self._clock_guard.observe_broker(record.timestamp)
+        return Fate.ACKED
 
     def _report(self, life: _Life, error: BaseException) -> None:
         log.warning("delivery_failed", error=type(error).__name__)
         if classify(error) is Failure.FATAL:
             life.spoiled.set()
+
+
+def _fate_of(waiting: "asyncio.Future[Fate] | None") -> Fate:
+    """At the deadline: an ack may have come in the same moment."""
+    if waiting is None:
+        return Fate.REFUSED
+    return waiting.result() if waiting.done() and not waiting.cancelled() else Fate.UNKNOWN

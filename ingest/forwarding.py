@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-from ingest.addresses import AddressList, parse_address
+from runtime.addresses import AddressList, parse_address
 
 MAX_HOPS: Final = 16
 MAX_ITEM_CHARACTERS: Final = 64

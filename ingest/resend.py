@@ -49,6 +49,10 @@ class ResendMemory:
         self._by_id: OrderedDict[UUID, _Remembered] = OrderedDict()
         self._ids_of: dict[ResendKey, deque[UUID]] = {}
 
+    def __len__(self) -> int:
+        """Ids that may be recalled yet."""
+        return len(self._by_id)
+
     def remember(self, key: ResendKey, signal_id: UUID, now_s: float) -> None:
         """Call when the 503 is answered, with times that never run backwards."""
         self._forget_before(now_s - REMEMBERED_FOR_S)

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
-from ingest.addresses import parse_list
-from ingest.certificate import TRADINGVIEW_SUBJECT
+from ingest.certificate import TRADINGVIEW_SUBJECT, check_subject
+from runtime.addresses import parse_list
 from runtime.errors import InvalidError
 from runtime.settings import KafkaSettings, LoggingSettings, OperationsSettings, Port, Seconds, Section
 
@@ -58,6 +58,15 @@ class IngestSection(Section):
     )
     processes: int = Field(1, ge=1, description="ingress processes of all hosts, which share the limits")
     listen_fd: int | None = Field(None, ge=0, description="inherited listening socket, instead of a port")
+
+    @field_validator("certificate_subject")
+    @classmethod
+    def _subject(cls, value: str) -> str:
+        try:
+            check_subject(value)
+        except InvalidError as error:
+            raise ValueError(str(error)) from error
+        return value
 
     @field_validator("trusted_proxies", "allowed_addresses")
     @classmethod

@@ -69,8 +69,13 @@ class Backlog:
         self._clock = clock
         self._latest: Measurement | None = None
         self._rate_per_s: float | None = None
+        self._waits_s = dict.fromkeys(Plan, math.ceil(1 / ASSUMED_RATE_PER_S))
 
     def observe(self, measurement: Measurement) -> None:
+        self._note_rate(measurement)
+        self._waits_s = {plan: self._wait_s(measurement, plan) for plan in Plan}
+
+    def _note_rate(self, measurement: Measurement) -> None:
         previous, self._latest = self._latest, measurement
         if previous is None or measurement.at_s <= previous.at_s:
             return
@@ -90,9 +95,9 @@ class Backlog:
 
     def estimated_wait_s(self, plan: Plan) -> int:
         """Seconds until a capture asked for now is done: what waits at this plan or above, and one render."""
-        latest = self._latest
-        if latest is None:
-            return math.ceil(1 / ASSUMED_RATE_PER_S)
+        return self._waits_s[plan]
+
+    def _wait_s(self, latest: Measurement, plan: Plan) -> int:
         plans = list(Plan)
         ahead = sum(latest.waiting(other) for other in plans[: plans.index(plan) + 1])
         rate_per_s = self._rate_per_s

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -31,8 +33,7 @@ class SystemClock:
 
 def utc_from_ms(unix_ms: int) -> datetime:
     """An aware UTC datetime of exactly these milliseconds."""
-    seconds, milliseconds = divmod(unix_ms, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
+    return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
 def utc_now(clock: Clock) -> datetime:

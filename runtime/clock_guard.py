@@ -57,8 +57,8 @@ class ClockGuard:
         That is: it is more than 2 min off a broker's; or within the last minute it was stepped, by more than
         1 s back or 2 min on, and no broker has agreed with it since.
         """
-        monotonic_ms = self._monotonic_ms()
-        self._notice_step(self._clock.unix_ms(), monotonic_ms)
+        monotonic_ms, unix_ms = self._clock.monotonic_s() * 1000, self._clock.unix_ms()
+        self._notice_step(unix_ms, monotonic_ms)
         if self._is_off(monotonic_ms):
             off_s = (self._ahead_ms - self._broker_ahead_ms) / 1000
             raise ClockError(f"the clock is {off_s:.0f} s ahead of the broker's")
@@ -73,8 +73,13 @@ class ClockGuard:
         return heard and abs(self._ahead_ms - self._broker_ahead_ms) > MAX_OFF_MS
 
     def _notice_step(self, unix_ms: int, monotonic_ms: float) -> None:
-        was_off, last_ahead_ms = self._is_off(monotonic_ms), self._ahead_ms
-        self._ahead_ms = unix_ms - monotonic_ms
+        last_ahead_ms = self._ahead_ms
+        ahead_ms = unix_ms - monotonic_ms
+        if unix_ms >= self._highest_ms and -BACKWARDS_MS <= ahead_ms - last_ahead_ms <= MAX_OFF_MS:
+            self._ahead_ms, self._highest_ms = ahead_ms, unix_ms
+            return
+        was_off = self._is_off(monotonic_ms)
+        self._ahead_ms = ahead_ms
         # against the highest time too: a clock that runs backwards in small steps makes no large one
         backwards = unix_ms < self._highest_ms - BACKWARDS_MS or self._ahead_ms < last_ahead_ms - BACKWARDS_MS
         if backwards or self._ahead_ms > last_ahead_ms + MAX_OFF_MS:

@@ -1,5 +1,6 @@
 """UUIDv7 (RFC 9562 §5.7): ids that sort by the time they were minted."""
 
+import os
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -10,6 +11,27 @@ from runtime.clock import Clock, utc_from_ms
 
 _COUNTER_MAX: Final = 0xFFF
 RandomBits = Callable[[int], int]
+_POOL_BYTES: Final = 4096
+
+
+class RandomPool:
+    """The system's randomness, asked for in large pieces: a call costs more than the bits it brings.
+
+    Not for what must stay secret after it was used. One pool a process: a fork would repeat it.
+    """
+
+    def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+        self._random_bytes = random_bytes
+        self._pool = b""
+        self._at = 0
+
+    def bits(self, count: int) -> int:
+        """`count` is at most 64."""
+        if self._at == len(self._pool):
+            self._pool, self._at = self._random_bytes(_POOL_BYTES), 0
+        word = self._pool[self._at : self._at + 8]
+        self._at += 8
+        return int.from_bytes(word) >> (64 - count)
 
 
 class SignalIds:

@@ -5,7 +5,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -17,12 +16,21 @@ from runtime.readiness import Readiness
 from runtime.settings import OperationsSettings
 
 # A body is kept as it came, also one that calls itself compressed.
-_CONNECTION_OPTIONS: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
+_CONNECTION_OPTIONS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": 75.0,
+}
+HEAD_DEADLINE_S: Final = 10.0
+"""From a connection to the end of its first request's head."""
 BACKLOG: Final = 1024
 _LINGER_POLL_S: Final = 0.02
+_SHUTDOWN_S: Final = 3.0
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+BareHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Gets every request as it comes; answers its own errors, and `Expect`."""
 
 log = get_logger(__name__)
 
@@ -42,17 +50,16 @@ class Listener:
 
 
 @asynccontextmanager
-async def serve_http(app: web.Application, listener: Listener) -> AsyncIterator[int]:
-    """Serve an application without access log; yields the port bound. Stops accepting first on exit.
+async def serve_http(app: web.Application | BareHandler, listener: Listener) -> AsyncIterator[int]:
+    """Serve an application or a bare handler without access log; yields the port bound.
 
-    Raises `OSError` when the port is taken.
+    Stops accepting first on exit. Raises `OSError` when the port is taken.
     """
     leaving = asyncio.Event()
-    app.on_response_prepare.append(partial(_close_when, leaving))
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=3)
+    runner = _runner_of(app)
     await runner.setup()
     try:
-        server = await _listen(runner, listener)
+        server = await _listen(runner, listener, leaving)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -63,23 +70,26 @@ async def serve_http(app: web.Application, listener: Listener) -> AsyncIterator[
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, listener: Listener) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
+def _runner_of(app: web.Application | BareHandler) -> web.BaseRunner:
+    if isinstance(app, web.Application):
+        return web.AppRunner(app, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+    return web.ServerRunner(web.Server(app), handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+
+
+async def _listen(runner: web.BaseRunner, listener: Listener, leaving: asyncio.Event) -> asyncio.Server:
+    loop, server = asyncio.get_running_loop(), runner.server
+    if server is None:
+        raise RuntimeError("the server is not set up")
 
     def connect() -> _Connection:
-        return _connection(runner, loop)
+        return _Connection(server, leaving, loop)
 
     if listener.fd is None:
         return await loop.create_server(connect, listener.host, listener.port, backlog=BACKLOG)
     return await loop.create_server(connect, sock=socket.socket(fileno=listener.fd), backlog=BACKLOG)
 
 
-async def _close_when(leaving: asyncio.Event, _request: web.Request, response: web.StreamResponse) -> None:
-    if leaving.is_set():
-        response.force_close()
-
-
-async def _linger(runner: web.AppRunner, linger_s: float) -> None:
+async def _linger(runner: web.BaseRunner, linger_s: float) -> None:
     end_s = asyncio.get_running_loop().time() + linger_s
     while runner.server is not None and runner.server.connections:
         if asyncio.get_running_loop().time() >= end_s:
@@ -114,12 +124,45 @@ def json_response(body: object, status: int = 200) -> web.Response:
 
 
 class _Connection(web.RequestHandler):
-    """Answers what it cannot read as HTTP without quoting it.
+    """Ends after the answer in progress once the server is leaving, and when its first request is late.
 
-    aiohttp's own page shows the request line, and with it a webhook token.
+    Answers what it cannot read as HTTP without quoting it: aiohttp's own page shows the request line, and
+    with it a webhook token.
     """
 
-    __slots__ = ()
+    __slots__ = ("_first_due", "_leaving")
+
+    def __init__(self, server: web.Server, leaving: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(server, loop=loop, **_CONNECTION_OPTIONS)
+        self._leaving = leaving
+        self._first_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # aiohttp waits for ever for the head of a first request
+        loop = asyncio.get_running_loop()
+        self._first_due = loop.call_later(HEAD_DEADLINE_S, self._end_unless_busy)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._forget_first_due()
+        super().connection_lost(exc)
+
+    def _end_unless_busy(self) -> None:
+        if self._current_request is None:
+            self.force_close()
+
+    def _forget_first_due(self) -> None:
+        if self._first_due is not None:
+            self._first_due.cancel()
+            self._first_due = None
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        self._forget_first_due()
+        if self._leaving.is_set():
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,
@@ -129,12 +172,6 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         return super().handle_error(request, status, exc, "bad request" if message else None)
-
-
-def _connection(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> _Connection:
-    if runner.server is None:
-        raise RuntimeError("the server is not set up")
-    return _Connection(runner.server, loop=loop, **_CONNECTION_OPTIONS)
 
 
 async def _health(_request: web.Request) -> web.Response:

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 
 from runtime.errors import TransientError
@@ -16,12 +16,11 @@ from schemas.headers import Headers
 PUBLISH_DEADLINE_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     topic: str
     key: bytes | None
     value: bytes
-    headers: Headers = field(default_factory=list)
+    headers: Headers = []
 
 
 class Publisher(Protocol):

@@ -1,10 +1,12 @@
 """Kafka headers: CloudEvents binary mode on every topic, and the metadata of a webhook."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from schemas.records import SCHEMA_VERSION
 
@@ -12,6 +14,9 @@ Headers = list[tuple[str, bytes]]
 
 METADATA_BYTES: Final = 256
 QUERY_BYTES: Final = 2048
+_KINDS: Final = 64
+_MOMENTS: Final = 256
+_SENDERS: Final = 256
 
 WEBHOOK_TYPE: Final = "alerts.webhook"
 REFUSED_TYPE: Final = "alerts.webhook.refused"
@@ -26,9 +31,11 @@ class HeaderError(ValueError):
     """A header the contract asks for is missing or unreadable."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
-    """The envelope of one record. `source` names the role that published it."""
+class CloudEvent(msgspec.Struct, frozen=True):
+    """The envelope of one record. `source` names the role that published it.
+
+    A struct, as all that is made once per alert: several times quicker than a frozen dataclass.
+    """
 
     id: str
     type: str
@@ -38,8 +45,7 @@ class CloudEvent:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookMetadata:
+class WebhookMetadata(msgspec.Struct, frozen=True):
     """What ingress knows of a webhook beside its bytes; audit needs it, so it is copied onto `signals`."""
 
     signal_id: UUID
@@ -54,22 +60,31 @@ class WebhookMetadata:
 
 def rfc3339(moment: datetime) -> str:
     """UTC with milliseconds and `Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{utc.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def event_headers(event: CloudEvent) -> Headers:
     headers = [
+        *_kind_headers(event.type, event.source, event.content_type),
         ("ce_id", event.id.encode()),
-        ("ce_type", event.type.encode()),
-        ("ce_source", f"/alerts/{event.source}".encode()),
-        ("ce_time", rfc3339(event.time).encode()),
-        ("ce_specversion", b"1.0"),
-        ("content-type", event.content_type.encode()),
-        ("schema_version", str(SCHEMA_VERSION).encode()),
+        ("ce_time", _encoded_time(event.time)),
     ]
     if event.traceparent is not None:
         headers.append(("traceparent", event.traceparent.encode()))
     return headers
+
+
+@lru_cache(_KINDS)
+def _kind_headers(event_type: str, source: str, content_type: str) -> tuple[tuple[str, bytes], ...]:
+    """What all events of a kind have in common."""
+    return (
+        ("ce_type", event_type.encode()),
+        ("ce_source", f"/alerts/{source}".encode()),
+        ("ce_specversion", b"1.0"),
+        ("content-type", content_type.encode()),
+        ("schema_version", str(SCHEMA_VERSION).encode()),
+    )
 
 
 def traceparent(trace_id: UUID, span_id: int) -> str:
@@ -79,20 +94,32 @@ def traceparent(trace_id: UUID, span_id: int) -> str:
 
 def webhook_headers(metadata: WebhookMetadata) -> Headers:
     """The metadata as headers, each bounded. Carried by `webhooks.*` and, copied, by `signals`."""
-    bounded = {
-        "client_address": metadata.client_address,
-        "user_agent": metadata.user_agent,
-        "webhook_content_type": metadata.content_type,
-    }
-    headers = [(name, value.encode("utf-8", "replace")[:METADATA_BYTES]) for name, value in bounded.items()]
     return [
-        *headers,
+        *_sender_headers(
+            metadata.client_address[:METADATA_BYTES],
+            metadata.user_agent[:METADATA_BYTES],
+            metadata.content_type[:METADATA_BYTES],
+        ),
         ("signal_id", str(metadata.signal_id).encode()),
-        ("received_at", rfc3339(metadata.received_at).encode()),
+        ("received_at", _encoded_time(metadata.received_at)),
         ("query", metadata.query.encode("utf-8", "replace")[:QUERY_BYTES]),
-        ("tenant_revision", str(metadata.tenant_revision).encode()),
-        ("body_bytes", str(metadata.body_bytes).encode()),
+        ("tenant_revision", b"%d" % metadata.tenant_revision),
+        ("body_bytes", b"%d" % metadata.body_bytes),
     ]
+
+
+@lru_cache(_SENDERS)
+def _sender_headers(client_address: str, user_agent: str, content_type: str) -> Headers:
+    return [
+        ("client_address", client_address.encode("utf-8", "replace")[:METADATA_BYTES]),
+        ("user_agent", user_agent.encode("utf-8", "replace")[:METADATA_BYTES]),
+        ("webhook_content_type", content_type.encode("utf-8", "replace")[:METADATA_BYTES]),
+    ]
+
+
+@lru_cache(_MOMENTS)
+def _encoded_time(moment: datetime) -> bytes:
+    return rfc3339(moment).encode()
 
 
 def read_webhook_metadata(headers: Iterable[tuple[str, bytes]]) -> WebhookMetadata:

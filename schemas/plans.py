@@ -8,6 +8,9 @@ from typing import Final
 class Plan(StrEnum):
     """Members are ordered from the most to the least urgent: captures are granted in this order."""
 
+    # the enum's own hash is written in Python, and plans are keys on every hot path
+    __hash__ = str.__hash__
+
     PREMIUM = "premium"
     PRO = "pro"
     BASIC = "basic"

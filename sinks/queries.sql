@@ -101,7 +101,7 @@ SELECT users.id, users.revision, users.plan, users.webhook_enabled, users.delete
            AS previous_token_hash,
        coalesce(config.captures_consented_at IS NOT NULL AND NOT config.captures_stopped, false)
            AS captures_enabled,
-       config.default_chart_id
+       config.default_chart_id, users.allowed_addresses
 FROM users
 LEFT JOIN user_config AS config ON config.user_id = users.id
 WHERE users.published_revision < users.revision

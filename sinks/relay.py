@@ -121,7 +121,7 @@ class TenantRelay:
 
 
 def tenant_of(row: Any) -> Tenant:
-    """The public record of a user: hashes, limits and defaults."""
+    """The public record of a user: hashes, limits, defaults and who may send."""
     hashes = [row["token_hash"], row["previous_token_hash"]]
     return Tenant(
         user_id=row["id"],
@@ -132,6 +132,7 @@ def tenant_of(row: Any) -> Tenant:
         captures_enabled=row["captures_enabled"],
         default_chart_id=row["default_chart_id"],
         deleted=row["deleted"],
+        allowed_addresses=row["allowed_addresses"],
     )
 
 

@@ -10,21 +10,27 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from api.tenants import Tenants
+from api.users import NewUser
 from capture.session import SessionStore, TradingViewSession
-from deploy.local.settings import ROLES
+from deploy.local.settings import INSTANCES
 from runtime.backlog import CAPTURE_GROUP
+from runtime.clock import SystemClock
 from runtime.encryption import KeyRing, parse_keys
 from runtime.postgres import open_pool
 from runtime.settings import EncryptionSettings, PostgresSettings, load_section
+from schemas.plans import PLAN_TERMS, Plan
 from schemas.topics import CAPTURES, TOPICS
 from tests.support.broker import lag, read_all
 from tests.support.pipeline import Client, Pipeline, alert_text, client_of, temporary_pipeline
 from tests.support.processes import descendants, survivors
+from tests.support.waiting import eventually
 
 SOAK = bool(os.environ.get("ALERTS_SOAK"))  # noqa: TID251 - chosen by `make soak`
 PICTURES = 100 if SOAK else 30
 LOAD = 100 if SOAK else 12
 OUTAGE_S = 20 if SOAK else 5
+BURST = PLAN_TERMS[Plan.FREE].burst
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +64,24 @@ async def test_alerts_posted_at_once_become_rows_and_right_pictures(client: Clie
         assert by_id[signal_id]["ticker"] == symbol
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", INSTANCES)
 async def test_kill_9_of_a_role_under_load_loses_and_doubles_nothing(
-    pipeline: Pipeline, client: Client, role: str
+    pipeline: Pipeline, client: Client, name: str
 ) -> None:
-    """Whatever role dies with work in flight, every alert that got a 200 is one row, and all is committed."""
-    back = pipeline.output.count(f"{role} is back")
-    wanted = symbols(LOAD)
-    posting = asyncio.gather(*(post_slowly(client, symbol, index) for index, symbol in enumerate(wanted)))
+    """Whatever dies with work in both lanes, every alert that got a 200 is one row, and all is committed."""
+    crowd = await crowded(pipeline, client)
+    back = pipeline.output.count(f"{name} is back")
+    posting = asyncio.gather(post_all(client, LOAD), post_all(crowd, LOAD))
     await asyncio.sleep(0.5)
-    pipeline.kill(f"alerts {role}")
-    ids = await posting
-    await pipeline.said(f"{role} is back", back + 1)
+    pipeline.kill(" ".join(("alerts", *INSTANCES[name])))
+    ids, crowd_ids = await posting
+    await pipeline.said(f"{name} is back", back + 1)
     rows = await client.settled(set(ids), 120)
     assert sorted(row["signal_id"] for row in rows) == sorted(ids)
     assert {row["screenshot_status"] for row in rows} == {"completed"}
+    rows = await crowd.settled(set(crowd_ids), 120)
+    assert sorted(row["signal_id"] for row in rows) == sorted(crowd_ids)
+    assert "overflow" in {row["lane"] for row in rows}
     await all_committed(pipeline)
 
 
@@ -150,8 +159,33 @@ async def test_sigkill_of_the_supervisor_leaves_nothing_behind() -> None:
         family = descendants(pipeline.process.pid)
         pipeline.process.kill()
         pipeline.process.wait()
-        assert len(family) > len(ROLES)
+        assert len(family) > len(INSTANCES)
         assert survivors(family, 5) == {}
+
+
+async def crowded(pipeline: Pipeline, client: Client) -> Client:
+    """A new tenant without captures whose burst is spent: what it sends overflows."""
+    environment = pipeline.environment
+    keyring = KeyRing(parse_keys(load_section(EncryptionSettings, environment).keys))
+    async with open_pool(load_section(PostgresSettings, environment), "test") as pool:
+        created = await Tenants(pool, keyring, SystemClock()).create_user(NewUser("crowd", Plan.FREE))
+    origin = client.demo["webhook_url"].rpartition("/")[0]
+    own = {"webhook_url": f"{origin}/{created.token.get_secret_value()}", "user_id": str(created.user_id)}
+    crowd = Client(client.http, {**client.demo, **own})
+    await eventually(lambda: knows(crowd))
+    await asyncio.gather(*(crowd.post(alert_text(symbol)) for symbol in symbols(BURST)))
+    return crowd
+
+
+async def knows(client: Client) -> bool:
+    """The relay takes a moment to tell of a new tenant."""
+    status, _answer = await client.post(alert_text(symbols(1)[0]))
+    return status == 200
+
+
+async def post_all(client: Client, count: int) -> list[str]:
+    wanted = symbols(count)
+    return await asyncio.gather(*(post_slowly(client, symbol, index) for index, symbol in enumerate(wanted)))
 
 
 async def post_slowly(client: Client, symbol: str, index: int) -> str:
@@ -164,6 +198,7 @@ async def all_committed(pipeline: Pipeline) -> None:
     bootstrap = pipeline.environment["KAFKA_BOOTSTRAP"]
     places = [
         ("alerts.process.main", "webhooks.raw"),
+        ("alerts.process.overflow", "webhooks.overflow"),
         ("alerts.sink", "signals"),
         ("alerts.sink", "captures.events"),
     ]
@@ -205,10 +240,10 @@ async def places(pipeline: Pipeline, client: Client) -> AsyncIterator[tuple[str,
             yield topic.name, b"%r %r %r" % (record.key, record.value, record.headers)
     for pid, command in descendants(pipeline.process.pid).items():
         yield f"arguments of {pid}", command.encode()
-    for role in ROLES:
-        port = pipeline.ports[f"{role}_operations_port".upper()]
+    for name in INSTANCES:
+        port = pipeline.ports[f"{name}_operations_port".replace("-", "_").upper()]
         async with client.http.get(f"http://127.0.0.1:{port}/metrics") as answer:
-            yield f"metrics of {role}", await answer.read()
+            yield f"metrics of {name}", await answer.read()
     yield "said without the banner", without_banner(pipeline.output).encode()
 
 

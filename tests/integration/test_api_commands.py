@@ -148,6 +148,29 @@ def test_plan_and_webhook_are_switched(run: Run, values: dict[str, str]) -> None
     assert run(f"users set-plan {user_id} gold").exit_code == 2
 
 
+def test_addresses_are_set_and_shown(run: Run) -> None:
+    """Those given replace those before; none at all lets alerts come from anywhere."""
+    user_id = create(run)["user_id"]
+    seen = []
+    for entries in ("", " TradingView 203.0.113.0/24", ""):
+        told = run(f"users set-addresses {user_id}{entries}").output
+        shown = fields(run(f"users show {user_id}"))["allowed_addresses"]
+        listed = run("users list").output.splitlines()[1].split()[4]
+        seen.append((told, shown, listed))
+    expected = "TradingView 203.0.113.0/24"
+    anybody = ("addresses any\n", "any", "any")
+    assert seen == [anybody, (f"addresses {expected}\n", expected, "listed"), anybody]
+
+
+def test_a_bad_address_is_named_and_nothing_is_set(run: Run) -> None:
+    """A wrong way to call the command, not a fault of the user's."""
+    user_id = create(run)["user_id"]
+    run(f"users set-addresses {user_id} tradingview")
+    result = run(f"users set-addresses {user_id} 203.0.113.7 203.0.113.7/24 ::1")
+    assert (result.exit_code, "'203.0.113.7/24'" in result.output) == (2, True)
+    assert fields(run(f"users show {user_id}"))["allowed_addresses"] == "tradingview"
+
+
 def test_deleting_asks_first(run: Run) -> None:
     """Without a yes nothing happens."""
     user_id = create(run)["user_id"]

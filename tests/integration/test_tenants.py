@@ -137,6 +137,7 @@ CHANGES: dict[str, Change] = {
     "webhook off": lambda tenants, user_id: tenants.set_webhook_enabled(user_id, enabled=False),
     "chart": lambda tenants, user_id: tenants.set_default_chart(user_id, "OTHER123"),
     "no chart": lambda tenants, user_id: tenants.set_default_chart(user_id, None),
+    "addresses": lambda tenants, user_id: tenants.set_allowed_addresses(user_id, ["tradingview"]),
     "captures": lambda tenants, user_id: tenants.set_captures(user_id, consented=True),
     "kill switch": lambda tenants, user_id: tenants.stop_captures(user_id, "asked to"),
 }
@@ -175,14 +176,16 @@ async def test_nothing_can_be_done_with_a_user_who_is_not_there(office: Office, 
 
 
 async def test_what_is_published_is_what_was_set(office: Office, token: SecretStr) -> None:
-    """The relay's record of a user shows plan, token, captures and chart."""
+    """The relay's record of a user shows plan, token, captures, chart and who may send."""
     created = await office.create(token=token)
     await office.tenants.set_captures(created.user_id, consented=True)
+    await office.tenants.set_allowed_addresses(created.user_id, ["tradingview", " 203.0.113.0/24 "])
     rows = await office.pool.fetch(load_queries("sinks", "queries.sql")["unpublished_tenants"], 1000)
     (tenant,) = (tenant_of(row) for row in rows if row["id"] == created.user_id)
     assert (tenant.plan, tenant.default_chart_id) == (Plan.BASIC, CHART)
     assert tenant.token_hashes == [token_hash(token.get_secret_value())]
     assert (tenant.webhook_enabled, tenant.captures_enabled, tenant.deleted) == (True, True, False)
+    assert tenant.allowed_addresses == ["tradingview", "203.0.113.0/24"]
 
 
 async def test_a_session_is_encrypted_for_its_row(office: Office) -> None:

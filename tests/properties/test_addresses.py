@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.addresses import Network, parse_list
+from runtime.addresses import Network, parse_list
 
 # Few high bits, so that addresses fall into networks, and any prefix length.
 IPV4 = st.builds(

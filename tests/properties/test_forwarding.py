@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.addresses import parse_list
 from ingest.forwarding import MAX_HOPS, client_address
+from runtime.addresses import parse_list
 
 TRUSTED = parse_list(["10.0.0.0/8", "2001:db8::/32"])
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from deploy.local.ports import Ports
 from ingest.acceptance import Acceptance
-from ingest.app import create_app
+from ingest.app import create_handler
 from ingest.command import serve_ingest
 from ingest.delivery import Fate
 from ingest.limits import Rate, TenantLimits
@@ -114,7 +114,7 @@ async def scripted_ingress(**settings: object) -> AsyncIterator[Ingress]:
         span_id=lambda: 0xABC,
     )
     ingress = Ingress(context, clock, directory, delivery, metrics)
-    async with serve_http(create_app(context, metrics), Listener("127.0.0.1", 0)) as port:
+    async with serve_http(create_handler(context, metrics), Listener("127.0.0.1", 0)) as port:
         ingress.ports.append(port)
         yield ingress
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingest.addresses import parse_list
 from ingest.forwarding import MAX_HOPS, client_address
+from runtime.addresses import parse_list
 
 CLIENT = "52.89.214.238"
 EDGE = "10.0.0.7"

@@ -20,11 +20,12 @@ ROW = {
     "previous_token_hash": None,
     "captures_enabled": True,
     "default_chart_id": "Ab3dE9xZ",
+    "allowed_addresses": ["tradingview"],
 }
 
 
 def test_a_row_becomes_the_public_record() -> None:
-    """Hashes, limits and defaults; nothing that is not needed by readers."""
+    """Hashes, limits, defaults and who may send; nothing that is not needed by readers."""
     assert tenant_of(ROW) == Tenant(
         user_id=USER,
         revision=7,
@@ -33,6 +34,7 @@ def test_a_row_becomes_the_public_record() -> None:
         webhook_enabled=True,
         captures_enabled=True,
         default_chart_id="Ab3dE9xZ",
+        allowed_addresses=["tradingview"],
     )
 
 

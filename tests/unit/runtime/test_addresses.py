@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.addresses import (
+from runtime.addresses import (
     INVALID_ADDRESS,
     KNOWN_SENDERS,
     MAX_ENTRIES,
