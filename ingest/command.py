@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final, NoReturn
 
@@ -23,6 +23,7 @@ from ingest.webhook import WebhookContext
 from ingest.worker import WorkerPlan, listening_socket
 from ingest.workers import serve_workers
 from runtime.backlog import open_backlog
+from runtime.clock import Clock
 from runtime.clock_guard import ClockGuard
 from runtime.directory import DirectoryReader, open_directory
 from runtime.environment import Environment
@@ -119,7 +120,7 @@ async def serve_ingest(settings: IngestSettings, context: ProcessContext) -> Asy
         )
         app = create_handler(webhook, context.metrics)
         if section.listen_fd is not None:
-            await _until_useful(directory, delivery)
+            await _until_useful(directory, delivery, context.clock)
         listener = Listener(section.host, section.port, section.listen_fd, LINGER_S)
         port = await stack.enter_async_context(serve_http(app, listener))
         log.info("webhook_port_open", host=section.host, port=port)
@@ -148,15 +149,14 @@ async def _open_acceptance(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until_useful(directory: DirectoryReader, delivery: KafkaDelivery) -> None:
+async def _until_useful(directory: DirectoryReader, delivery: KafkaDelivery, clock: Clock) -> None:
     """A worker leaves the calls to its neighbours until it knows the tenants and has a producer.
 
     Not for ever: without Kafka it knows those of its snapshot, and has the spool.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(ALOOF_S):
-            while not await _useful(directory, delivery):
-                await asyncio.sleep(_ALOOF_POLL_S)
+    give_up_at_s = clock.monotonic_s() + ALOOF_S
+    while not await _useful(directory, delivery) and clock.monotonic_s() < give_up_at_s:
+        await clock.sleep(_ALOOF_POLL_S)
 
 
 async def _useful(directory: DirectoryReader, delivery: KafkaDelivery) -> bool:

@@ -1,10 +1,12 @@
 """`alerts process`: the processors of one lane as a process."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -19,6 +21,8 @@ from runtime.publisher import open_publisher
 from runtime.streams.service import StreamSettings, run_stages
 from schemas.records import Lane
 
+PACED_NICENESS: Final = 10
+
 
 @click.command("process")
 @click.option(
@@ -32,6 +36,9 @@ from schemas.records import Lane
 def command(environment: Environment, lane: str) -> None:
     """Turn raw webhooks into signals."""
     chosen = Lane(lane)
+    if ROUTES[chosen].paced:
+        # on a machine that is shared with the main lane, the main lane goes first
+        os.nice(PACED_NICENESS)
     serve = partial(serve_processors, lane=chosen)
     run_command(ROUTES[chosen].name, ProcessorSettings, serve, environment.values)
 

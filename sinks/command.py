@@ -42,7 +42,8 @@ async def serve_sink(settings: SinkSettings, context: ProcessContext) -> AsyncIt
         signals = SignalStage(store, publisher, context.metrics, context.clock)
         refusals = RefusalStage(RefusalStore(pool), context.metrics)
         stages = [
-            Stage(SIGNALS_STAGE, (SIGNALS.name,), signals.work),
+            # two at a time: signals of the main lane are written while a bite of the overflow is
+            Stage(SIGNALS_STAGE, (SIGNALS.name,), signals.work, parallel=2),
             Stage(EVENTS_STAGE, (CAPTURE_EVENTS.name,), CaptureEventStage(store).work, batch=200),
             Stage(REFUSALS_STAGE, (WEBHOOKS_REFUSED.name,), refusals.work),
         ]

@@ -11,6 +11,7 @@ import platform
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -23,20 +24,19 @@ from pydantic import SecretStr
 
 from deploy.local.ports import Ports
 from deploy.local.postgres import SETTINGS, PostgresCluster
-from processors.lanes import ROUTES
 from processors.settings import ProcessSection
 from runtime.clock import SystemClock
 from runtime.environment import process_environment
-from runtime.ids import SignalIds, received_at_of
+from runtime.ids import SignalIds
 from runtime.kafka import create_producer
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings, load_section
-from schemas.headers import WebhookMetadata, webhook_headers
 from schemas.plans import PLAN_TERMS, Plan
-from schemas.records import Lane
+from schemas.topics import WEBHOOKS_RAW
 from sinks.migrate import migrate
+from tests.bench.alerts import BODY, headers_of
 from tests.support.pipeline import role_process
-from tests.support.stack import free_port, kafka_node, running, temporary_folder
+from tests.support.stack import ROOT, free_port, kafka_node, running, temporary_folder
 from tests.support.tenants import Customer, create_local_topics, insert_tenant, kafka_settings, new_customer
 
 NEIGHBOURS: Final = 4
@@ -46,11 +46,7 @@ WARM_S: Final = 3
 TURNS: Final = 5
 TURN_S: Final = 3
 SETTLE_S: Final = 0.5
-TICK_S: Final = 0.01
 PATIENCE_S: Final = 20
-BODY: Final = b'{"ticker": "BINANCE:ETHUSDT", "price": "3456.7", "action": "buy", "text": "%s"}' % (
-    b"x" * 400
-)
 COMMITTED: Final = (
     "SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS at_s"
     " FROM audit_logs WHERE id = ANY($1::uuid[])"
@@ -61,21 +57,17 @@ COMMITTED: Final = (
 class Bench:
     """A running path. `overflow` is the process of the lane."""
 
-    producers: Mapping[Lane, AIOKafkaProducer]
+    producer: AIOKafkaProducer
     pool: Pool
     ids: SignalIds
     neighbours: list[Customer]
-    flooder: Customer
+    flooder: "Flooder"
     overflow: "subprocess.Popen[bytes]"
 
-    async def publish(self, lane: Lane, customer: Customer) -> tuple[UUID, "asyncio.Future[object]"]:
+    async def publish(self, customer: Customer) -> tuple[UUID, "asyncio.Future[object]"]:
         signal_id = self.ids.mint()
-        received_at = received_at_of(signal_id)
-        metadata = WebhookMetadata(
-            signal_id, received_at, "192.0.2.7", "Go-http-client/1.1", "application/json", "", 1, len(BODY)
-        )
-        ack = await self.producers[lane].send(
-            ROUTES[lane].source.name, BODY, key=customer.key, headers=webhook_headers(metadata)
+        ack = await self.producer.send(
+            WEBHOOKS_RAW.name, BODY, key=customer.key, headers=headers_of(signal_id)
         )
         return signal_id, ack
 
@@ -86,24 +78,17 @@ class Bench:
         wall_s = time.time() - first_s  # noqa: TID251 - compared with the database's clock
         neighbours = self.neighbours * int(RATE_PER_S * seconds)
         acks = []
-
-        async def flood() -> None:
-            published = 0
-            while (passed_s := time.perf_counter() - first_s) < seconds:
-                while published < passed_s * flood_per_s:
-                    published += 1
-                    acks.append((await self.publish(Lane.OVERFLOW, self.flooder))[1])
-                await asyncio.sleep(TICK_S)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(flood())
-            for number, customer in enumerate(neighbours):
-                due_s = first_s + number * seconds / len(neighbours)
-                await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-                signal_id, ack = await self.publish(Lane.MAIN, customer)
-                sent[signal_id] = wall_s + due_s
-                acks.append(ack)
+        if flood_per_s:
+            self.flooder.begin(seconds, flood_per_s)
+        for number, customer in enumerate(neighbours):
+            due_s = first_s + number * seconds / len(neighbours)
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            signal_id, ack = await self.publish(customer)
+            sent[signal_id] = wall_s + due_s
+            acks.append(ack)
         await asyncio.gather(*acks)
+        if flood_per_s:
+            await asyncio.to_thread(self.flooder.ended)
         return await self._latencies_ms(sent)
 
     async def _latencies_ms(self, sent: Mapping[UUID, float]) -> list[float]:
@@ -114,7 +99,36 @@ class Bench:
 
     async def stored_of_flooder(self) -> int:
         query = "SELECT count(*) FROM signals WHERE user_id = $1"
-        return int(await self.pool.fetchval(query, self.flooder.tenant.user_id))
+        return int(await self.pool.fetchval(query, self.flooder.customer.tenant.user_id))
+
+
+@dataclass(frozen=True)
+class Flooder:
+    """A tenant whose alerts come from a process of their own."""
+
+    customer: Customer
+    process: "subprocess.Popen[str]"
+
+    def begin(self, seconds: float, rate_per_s: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{seconds} {rate_per_s}\n")
+        self.process.stdin.flush()
+
+    def ended(self) -> None:
+        assert self.process.stdout is not None
+        assert int(self.process.stdout.readline()) > 0
+
+
+@contextmanager
+def flooding(bootstrap: str, customer: Customer) -> Iterator[Flooder]:
+    user_id = str(customer.tenant.user_id)
+    command = [sys.executable, "-m", "tests.bench.flooder", bootstrap, user_id]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
+        try:
+            yield Flooder(customer, process)
+        finally:
+            process.kill()
 
 
 def main() -> None:
@@ -161,14 +175,12 @@ async def measure(bootstrap: str, url: str, overflow: "subprocess.Popen[bytes]")
     flooder = new_customer()
     async with (
         open_pool(PostgresSettings.model_validate({"url": url}), "bench") as pool,
-        producing(create_producer(kafka_settings(bootstrap), "bench")) as one_by_one,
-        # the flood itself is no part of the comparison: it may be cheap to make
-        producing(AIOKafkaProducer(bootstrap_servers=bootstrap, acks=1, linger_ms=50)) as in_batches,
+        producing(create_producer(kafka_settings(bootstrap), "bench")) as producer,
     ):
         for customer in (*neighbours, flooder):
             await insert_tenant(pool, customer)
-        producers = {Lane.MAIN: one_by_one, Lane.OVERFLOW: in_batches}
-        await compare(Bench(producers, pool, SignalIds(SystemClock()), neighbours, flooder, overflow))
+        with flooding(bootstrap, flooder) as flood:
+            await compare(Bench(producer, pool, SignalIds(SystemClock()), neighbours, flood, overflow))
 
 
 @asynccontextmanager
