@@ -1,13 +1,24 @@
 """Makes a webhook durable within the sender's patience: in Kafka, else in the local spool."""
 
 import asyncio
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from ingest.delivery import Fate, KafkaDelivery
 from ingest.spool import Spool, SpoolRefusedError
+from runtime.clock import Clock, utc_now
+from runtime.deadletters import DeadLetter, deadletter_message
+from runtime.errors import InvalidError
+from runtime.ids import unix_ms_of
+from runtime.logging import get_logger
 from runtime.publisher import Message
+from runtime.streams.record import StreamRecord, TopicPartition
 
+STAGE: Final = "ingest"
 DRAIN_DEADLINE_S: Final = 30.0
+
+log = get_logger(__name__)
 
 
 class Acceptance:
@@ -17,9 +28,11 @@ class Acceptance:
     Kafka is silent records go straight to the spool; what drains from there tells when Kafka is back.
     """
 
-    def __init__(self, delivery: KafkaDelivery, spool: Spool) -> None:
+    def __init__(self, delivery: KafkaDelivery, spool: Spool, clock: Clock) -> None:
         self._delivery = delivery
         self._spool = spool
+        self._clock = clock
+        self._suspect: Message | None = None
 
     async def accept(self, message: Message, ack_deadline_s: float, answer_deadline_s: float) -> Fate:
         """Never raises but on cancellation. Takes no longer than `answer_deadline_s` in all.
@@ -37,8 +50,23 @@ class Acceptance:
         return next(fate for fate in Fate if fate in fates)
 
     async def redeliver(self, message: Message) -> bool:
-        """For what drains from the spool: whether Kafka has acked it."""
-        return await self._delivery.deliver(message, DRAIN_DEADLINE_S) is Fate.ACKED
+        """For what drains from the spool: whether Kafka has acked it, if need be as a dead letter.
+
+        One that its topic will never take must not hold up those behind it.
+        """
+        fate = await self._delivery.deliver(message, DRAIN_DEADLINE_S)
+        if fate is Fate.IMPOSSIBLE:
+            return await self._bury(message)
+        return fate is Fate.ACKED
+
+    async def _bury(self, message: Message) -> bool:
+        if message != self._suspect:
+            # refused in a batch: alone, in the next try, it may be taken
+            self._suspect = message
+            return False
+        log.error("spooled_record_buried", topic=message.topic, size_bytes=len(message.value))
+        letter = deadletter_message(_letter(message, utc_now(self._clock)))
+        return await self._delivery.deliver(letter, DRAIN_DEADLINE_S) is Fate.ACKED
 
     async def _put(self, message: Message, answer_at_s: float) -> Fate:
         try:
@@ -50,6 +78,21 @@ class Acceptance:
             # given up while it was being written: it may be there
             return Fate.UNKNOWN
         return Fate.SPOOLED
+
+
+def _letter(message: Message, now: datetime) -> DeadLetter:
+    """Of a record that never was on its topic."""
+    signal_id = UUID(dict(message.headers)["signal_id"].decode())
+    record = StreamRecord(
+        source=TopicPartition(message.topic, -1),
+        offset=-1,
+        generation=0,
+        timestamp_ms=unix_ms_of(signal_id),
+        key=message.key,
+        value=message.value,
+        headers=tuple(message.headers),
+    )
+    return DeadLetter(record, STAGE, InvalidError("refused_by_topic"), 1, now)
 
 
 def _until(at_s: float) -> float:

@@ -133,7 +133,7 @@ async def _open_acceptance(
 ) -> AsyncIterator[Acceptance]:
     limits = SpoolLimits(section.spool_max_bytes, section.spool_max_age_s)
     async with open_spool(section.state_file("spool"), limits, context) as spool:
-        acceptance = Acceptance(delivery, spool)
+        acceptance = Acceptance(delivery, spool, context.clock)
         drain_limits = DrainLimits(section.spool_drain_per_s)
         drain = SpoolDrain(spool, acceptance.redeliver, context.clock, drain_limits)
         context.readiness.add("producer", delivery.check)

@@ -37,6 +37,8 @@ class Fate(Enum):
     """Handed over, not acked: it may be written yet."""
     REFUSED = auto()
     """Never handed to anybody: it will not be written."""
+    IMPOSSIBLE = auto()
+    """Kafka will never take this record, as when its topic allows less than we send."""
 
     @property
     def durable(self) -> bool:
@@ -116,7 +118,10 @@ class KafkaDelivery:
             fate = _fate_of(waiting)
         except Exception as error:  # noqa: BLE001 - whatever the cause, the record was not handed over
             self._report(life, error)
-            return Fate.REFUSED
+            return Fate.IMPOSSIBLE if classify(error) is Failure.INVALID else Fate.REFUSED
+        if fate is Fate.IMPOSSIBLE:
+            # Kafka has answered
+            return fate
         if fate is not Fate.ACKED:
             life.misses += 1
         return fate
@@ -155,7 +160,7 @@ class KafkaDelivery:
             return Fate.UNKNOWN
         if (error := ack.exception()) is not None:
             self._report(life, error)
-            return Fate.UNKNOWN
+            return Fate.IMPOSSIBLE if classify(error) is Failure.INVALID else Fate.UNKNOWN
         life.misses = 0
         record = ack.result()
         # records of one batch were appended together

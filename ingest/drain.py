@@ -15,7 +15,7 @@ from runtime.publisher import Message
 log = get_logger(__name__)
 
 Deliver = Callable[[Message], Awaitable[bool]]
-"""True: acked. False: try later; it may still be written. A record for ever refused holds up all others."""
+"""True: acked. False: try later; it may still be written."""
 
 
 class DrainedSpool(Protocol):

@@ -65,7 +65,8 @@ def create_producer(settings: KafkaSettings, client_id: str, *, large: bool = Fa
         enable_idempotence=True,
         acks="all",
         linger_ms=0,
-        max_batch_size=LARGE_MESSAGE_BYTES if large else _BATCH_BYTES + MESSAGE_BYTES,
+        # a topic's limit is on the batch; one record alone may be larger than this
+        max_batch_size=_BATCH_BYTES,
         max_request_size=(LARGE_MESSAGE_BYTES if large else MESSAGE_BYTES) + _BATCH_BYTES,
         request_timeout_ms=10_000,
         retry_backoff_ms=100,

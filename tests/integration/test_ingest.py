@@ -265,6 +265,14 @@ async def test_many_alerts_at_once_are_all_kept(site: Site) -> None:
     assert {metadata_of(record).signal_id: record.value for record in kept} == told
 
 
+async def test_many_of_the_largest_at_once_are_all_kept(site: Site, customer: Customer) -> None:
+    """A topic's limit is on what is written together: no batch may outgrow it."""
+    bodies = [b"%d" % number + b"x" * (MAX_BODY_BYTES - 2) for number in range(10, 42)]
+    answers = await asyncio.gather(*(post(site.port, customer.path, body) for body in bodies))
+    assert [answer.status for answer in answers] == [200] * len(bodies)
+    assert sorted(record.value for record in await site.kept(customer)) == bodies
+
+
 async def test_no_secret_and_no_cache_in_answer_and_record(site: Site, customer: Customer) -> None:
     """The token is neither repeated to the sender nor written to the topic."""
     answers = [await post(site.port, customer.path), await exchange(site.port, request("GET", customer.path))]

@@ -1,6 +1,8 @@
 """The ingress while its broker is frozen, dead or not yet there: accepted all the same, or 503 in time."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -193,6 +195,24 @@ async def test_what_was_spooled_outlives_the_process_and_the_broker(
         await site.ingress.until_ready()
         await until_drained(site)
         assert told <= await ids_of(site, customer)
+
+
+async def test_a_worker_leaves_the_calls_to_its_neighbours_until_it_can_take_them(
+    broker: FrailBroker, customer: Customer
+) -> None:
+    """With an inherited socket the first call it accepts is one it can answer, though it has just begun."""
+    with socket.create_server(("127.0.0.1", 0)) as shared:
+        port = shared.getsockname()[1]
+        async with serving(broker, listen_fd=os.dup(shared.fileno())):
+            assert (await post(port, customer.path)).status == 200
+
+
+async def test_a_worker_does_not_wait_for_ever(broker: FrailBroker) -> None:
+    """If nobody knows more than it does, an answer is better than none."""
+    with socket.create_server(("127.0.0.1", 0)) as shared, broker.frozen():
+        port = shared.getsockname()[1]
+        async with serving(broker, listen_fd=os.dup(shared.fileno())):
+            assert_come_again(await post(port, new_customer().path))
 
 
 async def accepted(site: Site, customer: Customer, body: bytes) -> str:

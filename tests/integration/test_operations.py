@@ -142,3 +142,32 @@ async def test_a_body_is_kept_as_it_came() -> None:
         headers = {"Content-Encoding": "gzip"}
         async with session.post("/", data=b"not gzip at all", headers=headers) as answer:
             assert (answer.status, await answer.read()) == (200, b"not gzip at all")
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HT", b"POST / HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_first_request_that_does_not_come_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Connections that say nothing would use up the process's files."""
+    monkeypatch.setattr("runtime.operations.HEAD_DEADLINE_S", 0.05)
+    async with serve_http(web.Application(), Listener("127.0.0.1", 0)) as port:
+        assert await exchange(port, sent) == b""
+
+
+async def test_a_request_in_time_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline is for the first head only: a slow answer, and a pause after it, are no fault."""
+    monkeypatch.setattr("runtime.operations.HEAD_DEADLINE_S", 0.05)
+
+    async def slow(_request: web.Request) -> web.Response:
+        await asyncio.sleep(0.1)
+        return json_response({})
+
+    app = web.Application()
+    app.router.add_get("/", slow)
+    async with serve_http(app, Listener("127.0.0.1", 0)) as port, client(port) as session:
+        for _ in range(2):
+            async with session.get("/") as answer:
+                assert answer.status == 200
+            await asyncio.sleep(0.1)
+        assert session.connector is not None
+        assert len(session.connector._conns) == 1

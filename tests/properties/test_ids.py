@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.clock import utc_from_ms
-from runtime.ids import SignalIds, lowest_id_at, received_at_of, unix_ms_of, uuid7
+from runtime.ids import RandomPool, SignalIds, lowest_id_at, received_at_of, unix_ms_of, uuid7
 from tests.support.clock import FakeClock
 
 LAST_MS = 253_402_300_799_999
@@ -52,3 +52,19 @@ def test_milliseconds_survive_the_calendar(unix_ms: int) -> None:
     moment = utc_from_ms(unix_ms)
     assert int(moment.timestamp()) == unix_ms // 1000
     assert moment.microsecond == unix_ms % 1000 * 1000
+
+
+@given(draws=st.lists(st.integers(1, 64), max_size=2000), source=st.randoms(use_true_random=False))
+def test_a_pool_gives_each_bit_once(draws: list[int], source: object) -> None:
+    """What it gives are the leading bits of one word after the other, and no more than was asked for."""
+    read: list[bytes] = []
+
+    def random_bytes(count: int) -> bytes:
+        read.append(source.randbytes(count))  # type: ignore[attr-defined]  # Hypothesis's Random
+        return read[-1]
+
+    pool = RandomPool(random_bytes)
+    given_bits = [pool.bits(count) for count in draws]
+    words = b"".join(read)
+    expected = [int.from_bytes(words[8 * at : 8 * at + 8]) >> (64 - count) for at, count in enumerate(draws)]
+    assert given_bits == expected

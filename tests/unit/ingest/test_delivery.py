@@ -149,7 +149,7 @@ async def test_empty_bodies_leave_nothing_pending() -> None:
 
 @pytest.mark.parametrize(
     ("error", "spoils"),
-    [(KafkaConnectionError(), False), (MessageSizeTooLargeError(), False), (ProducerFenced(), True)],
+    [(KafkaConnectionError(), False), (ProducerFenced(), True)],
 )
 async def test_an_error_when_handing_over_is_a_refusal(error: Exception, *, spoils: bool) -> None:
     """Never raised to the caller; a producer that cannot go on is given up, the process goes on."""
@@ -173,6 +173,19 @@ async def test_a_failed_ack_tells_nothing_certain(error: Exception, *, spoils: b
     assert await delivering is Fate.UNKNOWN
     assert bench.life.spoiled.is_set() is spoils
     assert bench.pending == 0
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_record_that_kafka_will_never_take_is_told_apart(*, at_once: bool) -> None:
+    """Refused by the client or by the broker, which has answered and so is not silent."""
+    bench = Bench()
+    bench.producer.error = MessageSizeTooLargeError() if at_once else None
+    delivering = bench.start(b"body")
+    if not at_once:
+        await bench.next_sent()
+        bench.producer.acks[0].set_exception(MessageSizeTooLargeError())
+    assert await delivering is Fate.IMPOSSIBLE
+    assert (bench.life.misses, bench.life.spoiled.is_set()) == (0, False)
 
 
 async def test_an_ack_that_fails_after_its_deadline_is_heard() -> None:

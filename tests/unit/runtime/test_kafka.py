@@ -3,11 +3,15 @@ import ssl
 
 import pytest
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
+from aiokafka.partitioner import DefaultPartitioner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.kafka import (
     connection_options,
     create_consumer,
     create_producer,
+    partition_of,
     stop_client,
     until_started,
 )
@@ -55,7 +59,7 @@ async def test_producers_are_idempotent_and_take_what_their_topics_take() -> Non
         assert producer._txn_manager is not None
         assert producer._sender._acks == -1
         assert producer._max_request_size > limit_bytes
-        assert producer._message_accumulator._batch_size >= limit_bytes
+        assert producer._message_accumulator._batch_size <= MESSAGE_BYTES / 2
         await stop_client(producer.stop())
 
 
@@ -130,3 +134,15 @@ async def test_stopping_a_client_has_a_deadline(monkeypatch: pytest.MonkeyPatch)
 
     await stop_client(hang())
     assert ended.is_set()
+
+
+@given(key=st.binary(max_size=60), partitions=st.integers(1, 64))
+def test_a_key_goes_where_every_client_sends_it(key: bytes, partitions: int) -> None:
+    """Remembering a hash changes no partition: a tenant's records stay together whoever writes them."""
+    everywhere = list(range(partitions))
+    assert partition_of(key, everywhere, everywhere) == DefaultPartitioner()(key, everywhere, everywhere)
+
+
+def test_a_record_without_a_key_goes_where_a_leader_is() -> None:
+    """Any partition will do that can be written to."""
+    assert partition_of(None, [0, 1, 2], [1]) == 1
