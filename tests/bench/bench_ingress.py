@@ -5,6 +5,7 @@ Both run alone on one real broker, one after the other; the sender is a process 
 
 import asyncio
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ SECONDS: Final = 6.0
 CLOSED: Final = tuple((connections, body) for connections in (64, 1000) for body in (100, 1024))
 OPEN_PER_S: Final = 1000.0
 OPEN_CONNECTIONS: Final = 256
+OPEN_TURNS: Final = 3
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,11 +38,16 @@ class Server:
     port: int
     path: str
 
-    def measure(self) -> None:
+    def measure(self) -> dict[str, float]:
+        """Requests a second of each closed loop."""
         self._load(8, 100)
+        rates = {}
         for connections, body_bytes in CLOSED:
-            self._show(f"{connections} connections, {body_bytes} B", connections, body_bytes)
-        self._show(f"open loop {OPEN_PER_S:.0f}/s, 100 B", OPEN_CONNECTIONS, 100, OPEN_PER_S)
+            case = f"{connections} connections, {body_bytes} B"
+            rates[case] = self._show(case, connections, body_bytes)
+        for _ in range(OPEN_TURNS):
+            self._show(f"open loop {OPEN_PER_S:.0f}/s, 100 B", OPEN_CONNECTIONS, 100, OPEN_PER_S)
+        return rates
 
     def _load(self, connections: int, body_bytes: int, rate_per_s: float = 0.0) -> Outcome:
         plan = Plan(self.port, self.path, connections, body_bytes, SECONDS, rate_per_s)
@@ -48,7 +55,7 @@ class Server:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120, cwd=ROOT)
         return msgspec.json.decode(done.stdout, type=Outcome)
 
-    def _show(self, case: str, connections: int, body_bytes: int, rate_per_s: float = 0.0) -> None:
+    def _show(self, case: str, connections: int, body_bytes: int, rate_per_s: float = 0.0) -> float:
         began_s = self._cpu_s()
         outcome = self._load(connections, body_bytes, rate_per_s)
         cpu_us = 1e6 * (self._cpu_s() - began_s) / sum(outcome.statuses.values())
@@ -58,6 +65,7 @@ class Server:
             f"{outcome.statuses}",
             flush=True,
         )
+        return outcome.per_s
 
     def _cpu_s(self) -> float:
         """User and system time of the process so far."""
@@ -99,14 +107,18 @@ async def prepare(bootstrap: str, customer: Customer) -> None:
 
 
 def main() -> None:
+    print(f"machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    print(f"load before: {os.getloadavg()[0]:.1f}")
     ports, customer = Ports(), new_customer()
     with kafka_node() as node, temporary_folder("bench") as folder:
         asyncio.run(prepare(node.bootstrap, customer))
         with bare(node.bootstrap, free_port(ports)) as server:
-            server.measure()
+            theirs = server.measure()
         with ours(node.bootstrap, free_port(ports), customer, folder) as server:
-            server.measure()
+            rates = server.measure()
     ports.close()
+    for case, per_s in rates.items():
+        print(f"{case}: {100 * per_s / theirs[case]:.0f} % of the bare handler's rate")
 
 
 if __name__ == "__main__":
