@@ -11,10 +11,20 @@ BODY: Final = b'{"ticker": "BINANCE:ETHUSDT", "price": "3456.7", "action": "buy"
 )
 
 
-def headers_of(signal_id: UUID) -> Headers:
+LABELLED: Final = """🐸 ADX DEF [APIDEVS]
+🪙 Ticker: BINANCE:BTCUSDT
+💰 Precio: $67,890.50
+📈 Señal: Divergencia Alcista 🟢
+⏱ Temporalidad: 15
+⏰ Hora: 2026-03-14T09:26:53Z
+Sesgo: Largo
+Fuerza: 27.4""".encode()
+
+
+def headers_of(signal_id: UUID, body: bytes = BODY) -> Headers:
     received_at = received_at_of(signal_id)
     return webhook_headers(
         WebhookMetadata(
-            signal_id, received_at, "192.0.2.7", "Go-http-client/1.1", "application/json", "", 1, len(BODY)
+            signal_id, received_at, "192.0.2.7", "Go-http-client/1.1", "application/json", "", 1, len(body)
         )
     )
