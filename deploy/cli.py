@@ -42,8 +42,17 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "api": Subcommand("api.command:command", "Serve the read side."),
     "users": Subcommand("api.users_command:command", "Create and change tenants."),
     "keys": Subcommand("api.keys_command:command", "Create and revoke API keys."),
+    "indicators": Subcommand(
+        "processors.indicators_command:command", "Check and try the files that say how messages are read."
+    ),
     "migrate": Subcommand("sinks.migrate_command:command", "Bring the database to the newest version."),
     "topics": Subcommand("runtime.topics_command:command", "Create and list the Kafka topics."),
+    "contracts": Subcommand(
+        "deploy.contracts_command:command", "Generate and check the published contracts.", uses_env_file=False
+    ),
+    "deadletters": Subcommand(
+        "runtime.deadletters_command:command", "See what could not be handled, and put it back."
+    ),
     "check-config": Subcommand("deploy.check_config:command", "Show the effective settings."),
     "chart-site": Subcommand(
         "deploy.local.chart.command:chart_site", "Serve the chart look-alike.", uses_env_file=False

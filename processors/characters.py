@@ -20,9 +20,10 @@ EMOJI: Final = (
 """The inside of a regular expression's character class: emojis, their joiners and variation selectors."""
 
 _QUOTES: Final = {**dict.fromkeys("“”„‟«»″＂", '"'), **dict.fromkeys("‘’‚‛′＇", "'")}
-_PLAIN: Final = str.maketrans(
+_PLAIN: Final = (
     _QUOTES | {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"：": ":", "＝": "=", "−": "-"}
 )
+_NOT_PLAIN: Final = re.compile(f"[{''.join(_PLAIN)}]")
 _OUTER_EMOJIS: Final = re.compile(rf"(?:[{EMOJI}\s]++|[0-9#*]\ufe0f?\u20e3)*")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -46,7 +47,12 @@ def trimmed(text: str) -> str:
 
 def plain(text: str) -> str:
     """Full-width digits, colons and equals signs as ASCII, typographic quotes and minus as plain ones."""
-    return text if text.isascii() else text.translate(_PLAIN)
+    if text.isascii() or not _NOT_PLAIN.search(text):
+        return text
+    # `translate` looks up each character and takes many times as long
+    for char, as_ascii in _PLAIN.items():
+        text = text.replace(char, as_ascii)
+    return text
 
 
 def bare(text: str) -> str:
@@ -65,7 +71,15 @@ def without_outer_emojis(text: str) -> str:
 
 def storable(text: str) -> str:
     """NUL and lone surrogates as U+FFFD; the very same object when there are none."""
-    return text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("\ufffd", text)
+    if "\0" in text:
+        return _UNSTORABLE.sub("\ufffd", text)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _UNSTORABLE.sub("\ufffd", text)
+    return text
 
 
 def for_matching(text: str) -> str:
@@ -83,9 +97,14 @@ def decoded_once_more(text: str) -> str:
         return text
 
 
+def is_composed(text: str) -> bool:
+    """Whether the text is in NFC."""
+    return text.isascii() or unicodedata.is_normalized("NFC", text)
+
+
 def composed(text: str) -> str:
     """In NFC."""
-    if unicodedata.is_normalized("NFC", text) or _has_absurd_marks(text):
+    if is_composed(text) or _has_absurd_marks(text):
         return text
     return unicodedata.normalize("NFC", text)
 

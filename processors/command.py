@@ -4,13 +4,11 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib import resources
-from pathlib import Path
 from typing import Final
 
 import click
 
-from processors.indicators import load_indicators
+from processors.indicators import indicator_folders, load_indicators
 from processors.lanes import ROUTES, lane_stage
 from processors.settings import ProcessorSettings
 from processors.stage import ProcessorStage
@@ -18,6 +16,7 @@ from runtime.directory import open_directory
 from runtime.environment import Environment
 from runtime.process import ProcessContext, run_command
 from runtime.publisher import open_publisher
+from runtime.settings import load_settings
 from runtime.streams.service import StreamSettings, run_stages
 from schemas.records import Lane
 
@@ -39,6 +38,9 @@ def command(environment: Environment, lane: str) -> None:
     if ROUTES[chosen].paced:
         # on a machine that is shared with the main lane, the main lane goes first
         os.nice(PACED_NICENESS)
+    # here a bad file ends in lines for people; inside of the process they would be one line of its log
+    settings = load_settings(ProcessorSettings, environment.values)
+    load_indicators(*indicator_folders(settings.process.indicators_directory))
     serve = partial(serve_processors, lane=chosen)
     run_command(ROUTES[chosen].name, ProcessorSettings, serve, environment.values)
 
@@ -48,7 +50,7 @@ async def serve_processors(
     settings: ProcessorSettings, context: ProcessContext, lane: Lane = Lane.MAIN
 ) -> AsyncIterator[None]:
     route = ROUTES[lane]
-    indicators = load_indicators(Path(str(resources.files("processors") / "indicators")))
+    indicators = load_indicators(*indicator_folders(settings.process.indicators_directory))
     async with (
         open_publisher(settings.kafka, f"alerts-{route.name}") as publisher,
         open_directory(

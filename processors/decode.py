@@ -1,14 +1,17 @@
 """Bytes to text."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from processors.characters import EDGES, plain
 from schemas.records import Warning_
 
 _BOM: Final = "\ufeff"
+_QUOTES: Final = frozenset("\"'“”„‟«»″＂‘’‚‛′＇")
 
 
-class DecodedBody(NamedTuple):
+class DecodedBody(msgspec.Struct, frozen=True, gc=False):
     """`text` is the body as sent, byte order mark aside; it may hold NUL but no surrogate."""
 
     text: str
@@ -27,6 +30,8 @@ def decode_body(body: bytes) -> DecodedBody:
 def without_outer_quotes(text: str) -> str:
     """The text inside one pair of quotes around all of it, else the text; both ends trimmed."""
     text = text.strip(EDGES)
+    if text[:1] not in _QUOTES:
+        return text
     inner = text[1:-1]
     quotes = {plain(text[:1]), plain(text[-1:])}
     if inner and quotes in ({'"'}, {"'"}) and quotes.isdisjoint(inner):

@@ -1,12 +1,14 @@
 """Which way a signal points. Pure."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from processors.vocabulary import DirectionMarks, DirectionWords, Vocabulary
 from schemas.records import Direction, Warning_
 
 _MOST_SEARCHED: Final = 65_536
+_LONGEST_KEPT: Final = 256
 
 Evidence: TypeAlias = DirectionWords | DirectionMarks
 
@@ -20,22 +22,30 @@ class DirectionOutcome(NamedTuple):
 
 
 def read_direction(
-    explicit: Sequence[str], places: Iterable[str], vocabulary: Vocabulary
+    explicit: Sequence[str], places: Sequence[str], vocabulary: Vocabulary
 ) -> DirectionOutcome:
     """Ask level by level: fields of its own, words in the places, colour marks in the places.
 
     The first level that says anything decides; if it disagrees with itself there is no direction.
     """
+    own, text = "\n".join(explicit), "\n".join(places)
+    read = _kept_levels if len(own) + len(text) <= _LONGEST_KEPT else _ask_levels
+    return read(own, text, vocabulary)
+
+
+def _ask_levels(own: str, text: str, vocabulary: Vocabulary) -> DirectionOutcome:
     levels = vocabulary.words, vocabulary.marks
-    own = "\n".join(explicit)
     for level in levels if own else ():
         if found := _found(level, own):
             return _verdict(found, None)
-    text = "\n".join(places)
     for level in levels if text else ():
         if found := _found(level, text):
             return _verdict(found, level)
     return DirectionOutcome(None)
+
+
+# What signals are called is the same from alert to alert.
+_kept_levels: Final = lru_cache(maxsize=4096)(_ask_levels)
 
 
 def line_that_says(direction: Direction, evidence: Evidence, lines: Iterable[str]) -> str | None:

@@ -12,12 +12,13 @@ from processors.reading import MAX_LABELLED, Reading
 from processors.vocabulary import Vocabulary
 from schemas.records import SourceFormat, Warning_
 
-# A name in quotes with a value that surely ends where it seems to: what follows belongs to JSON again.
+# A name in quotes with a value that surely ends where it seems to: what follows belongs to JSON again, which
+# the rest of `1,234.5` does not.
 _PAIR: Final = re.compile(
     r"""
     "([^"\\\n:]{1,64})"\s*+:\s*+
     (?: "((?:[^"\\\n]++|\\.)*)" | (\{\{[^{}\n]{0,64}\}\}|[^\s",{}\[\]]+) )
-    (?=\s*+(?:[,}\]"]|\Z))
+    (?=\s*+(?:[}\]"]|,(?!\s*+[0-9])|\Z))
     """,
     re.VERBOSE,
 )

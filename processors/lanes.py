@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.clock import Clock
+from runtime.pacer import Pacer
 from runtime.streams.record import StreamRecord
 from runtime.streams.service import Stage
 from runtime.streams.settle import Work
@@ -38,23 +39,6 @@ ROUTES: Final[Mapping[Lane, Route]] = {
 """Every lane is a consumer group and a process of its own, so that none waits for another."""
 
 
-class Pacer:
-    """Lets so many records a second pass, evenly. Time in which none came is not saved up."""
-
-    def __init__(self, rate_per_s: float, clock: Clock) -> None:
-        self._rate_per_s = rate_per_s
-        self._clock = clock
-        self._free_at_s = clock.monotonic_s()
-
-    async def until_turn(self, records: int) -> None:
-        """Returns when those before have had their time."""
-        now_s = self._clock.monotonic_s()
-        turn_s = max(now_s, self._free_at_s)
-        self._free_at_s = turn_s + records / self._rate_per_s
-        if turn_s > now_s:
-            await self._clock.sleep(turn_s - now_s)
-
-
 def lane_stage(route: Route, work: Work, rate_per_s: float, clock: Clock) -> Stage:
     """The lane's one stage.
 
@@ -70,4 +54,4 @@ def lane_stage(route: Route, work: Work, rate_per_s: float, clock: Clock) -> Sta
         await pacer.until_turn(len(records))
         await work(records)
 
-    return Stage(route.name, topics, paced_work, batch=max(1, int(rate_per_s * BITE_S)))
+    return Stage(route.name, topics, paced_work, batch=pacer.records_in(BITE_S))

@@ -15,36 +15,57 @@ MAX_DIGITS: Final = 38
 MAX_EXPONENT: Final = 30
 
 _NO_VALUES: Final = frozenset({"", "nan", "null", "na", "infinity", "inf", "∞"})
-_SIMPLE: Final = re.compile(r"-?[1-9][0-9]{0,19}(?:\.[0-9]{1,18})?")
+_SIMPLE: Final = re.compile(
+    r"\$?(?:(?P<plain>(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,18})?)"
+    r"|(?P<thousands>[1-9][0-9]{0,2}(?:,[0-9]{3}){1,5}(?:\.[0-9]{1,18})?))"
+)
 _NUMBER: Final = re.compile(
     atomic(r"[^0-9.,]*", "before")
     + atomic(r"[0-9.,'\s]+", "digits")
     + r"(?:[eE](?P<exponent>[+-]?[0-9]+))?(?P<after>[^0-9]*)"
 )
 _THOUSANDS_COMMA: Final = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
-_GROUPED: Final = re.compile(r"[0-9]{1,3}([,.']|\s+)(?:[0-9]{2,3}\1)*[0-9]{3}")
+_GROUPED: Final = re.compile(r"[0-9]{1,3}(?:([,.'])(?:[0-9]{2,3}\1)*[0-9]{3}|(?:\s+[0-9]{3})+)")
 _SEPARATORS: Final = re.compile(r"[,.'\s]++")
 _LONGEST_CURRENCY: Final = 6
+_LONGEST_NOTHING: Final = 32
 
+_NONE: Final = Outcome[ExactDecimal](None)
 _INVALID: Final = Outcome[ExactDecimal](None, Warning_.INVALID_NUMBER)
 _OUT_OF_RANGE: Final = Outcome[ExactDecimal](None, Warning_.NUMBER_OUT_OF_RANGE)
 
 
 def read_number(text: str, currencies: Container[str]) -> Outcome[ExactDecimal]:
     """The one number in a text; `currencies` are the codes, in upper case, that may stand beside it."""
+    simple = _SIMPLE.fullmatch(text)
+    if simple is not None:
+        return _read_simple(*simple.groups())
     text = bare(text)
-    if _SIMPLE.fullmatch(text):
-        return Outcome(ExactDecimal(text))
     if text.lstrip("+-").lower() in _NO_VALUES:
-        return Outcome(None)
+        return _NONE
     found = _NUMBER.fullmatch(text)
     if found is None:
-        return _INVALID
+        return _NONE if _says_nothing(text, currencies) else _INVALID
     before, digits, exponent, after = found.groups()
     sign, currency = _split_sign(before)
     if sign is None or not (_is_currency(currency, currencies) and _is_currency(after.strip(), currencies)):
         return _INVALID
     return _assemble(sign, digits.strip(), exponent or "0")
+
+
+def _read_simple(plain: str | None, thousands: str | None) -> Outcome[ExactDecimal]:
+    """As nearly all prices are written."""
+    if plain or not thousands:
+        return Outcome(ExactDecimal(plain or "0"))
+    ambiguous = _THOUSANDS_COMMA.fullmatch(thousands)
+    return Outcome(ExactDecimal(thousands.replace(",", "")), Warning_.AMBIGUOUS_NUMBER if ambiguous else None)
+
+
+def _says_nothing(text: str, currencies: Container[str]) -> bool:
+    """A currency beside `NaN`, `null` or nothing: what `${{close}}` becomes without a price."""
+    without_signs = "".join(char for char in text[:_LONGEST_NOTHING] if unicodedata.category(char) != "Sc")
+    words = [word for word in without_signs.split() if word.upper() not in currencies]
+    return len(text) <= _LONGEST_NOTHING and "".join(words).lstrip("+-").lower() in _NO_VALUES
 
 
 def _split_sign(before: str) -> tuple[str | None, str]:

@@ -1,6 +1,9 @@
 """From the bytes of a webhook to a signal: decode, recognise, extract, normalize, enrich."""
 
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final
+
+import msgspec
 
 from processors.charts import choose_chart
 from processors.decode import decode_body
@@ -10,12 +13,18 @@ from processors.reading import Field
 from processors.recognise import Recognised, recognise
 from processors.vocabulary import Vocabulary
 from schemas.headers import WebhookMetadata
-from schemas.records import Lane, Signal, Source, Tenant, Warning_
+from schemas.records import Lane, Signal, Source, SourceFormat, Tenant, Warning_
 
 MAX_MESSAGE: Final = 65_536
 
 
-class _Understood(NamedTuple):
+_WARNINGS: Final = tuple(Warning_)
+# members of an enum are slow to reach in Python 3.11
+_CHART: Final = Field.CHART
+_INDICATOR: Final = Field.INDICATOR
+
+
+class _Understood(msgspec.Struct, frozen=True, gc=False):
     recognised: Recognised
     vocabulary: Vocabulary
     indicator_file: str | None
@@ -31,10 +40,12 @@ def parse_webhook(
     decoded = decode_body(body)
     understood = _understand(decoded.text, vocabulary)
     reading = understood.recognised.reading
-    values = Normalizer(reading, understood.vocabulary)
+    values = Normalizer(reading, understood.vocabulary, reading.warnings)
     chart = choose_chart(
-        metadata.query, reading.candidates(Field.CHART), reading.searchable, tenant.default_chart_id
+        metadata.query, reading.candidates(_CHART), reading.searchable, tenant.default_chart_id
     )
+    if decoded.warning or chart.warning:
+        values.warnings.update(filter(None, (decoded.warning, chart.warning)))
     market, price, move, moments = values.market(), values.price(), values.move(), values.moments()
     return Signal(
         signal_id=metadata.signal_id,
@@ -56,12 +67,8 @@ def parse_webhook(
         fields=values.fields(),
         message=values.message(understood.recognised.message, MAX_MESSAGE),
         parse_status=status_of(market, price, move),
-        warnings=_ordered(values.warnings | reading.warnings, decoded.warning, chart.warning),
-        source=Source(
-            format=reading.format,
-            indicator_file=understood.indicator_file,
-            parse_revision=vocabulary.parse_revision,
-        ),
+        warnings=_ordered(values.warnings) if values.warnings else [],
+        source=_kept_source(reading.format, understood.indicator_file, vocabulary.parse_revision),
         lane=lane,
     )
 
@@ -70,7 +77,7 @@ def _understand(text: str, book: IndicatorBook) -> _Understood:
     """Read with the general vocabulary; if the indicator's own has other labels, read again with it."""
     recognised = recognise(text, book.base)
     reading = recognised.reading
-    family = book.family_of(reading.best(Field.INDICATOR) or reading.headline)
+    family = book.family_of(reading.best(_INDICATOR) or reading.headline)
     if family is None:
         return _Understood(recognised, book.base, None)
     if family.has_labels:
@@ -78,6 +85,10 @@ def _understand(text: str, book: IndicatorBook) -> _Understood:
     return _Understood(recognised, family.vocabulary, family.file)
 
 
-def _ordered(found: set[Warning_], *more: Warning_ | None) -> list[Warning_]:
-    found = found.union(filter(None, more))
-    return [warning for warning in Warning_ if warning in found] if found else []
+@lru_cache(maxsize=256)
+def _kept_source(form: SourceFormat, file: str | None, revision: int) -> Source:
+    return Source(format=form, indicator_file=file, parse_revision=revision)
+
+
+def _ordered(found: set[Warning_]) -> list[Warning_]:
+    return sorted(found, key=_WARNINGS.index)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import DirectoryPath, Field
 
 from runtime.settings import KafkaSettings, LoggingSettings, OperationsSettings, Section
 
@@ -18,6 +18,9 @@ class ProcessSection(Section):
     state_directory: Path | None = Field(
         None,
         description="folder that outlives the process, for the known tenants; unset: none",
+    )
+    indicators_directory: DirectoryPath | None = Field(
+        None, description="folder of your own indicator files, beside the shipped ones; unset: none"
     )
 
     def state_file(self, name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ from schemas.records import Warning_
 MAX_TICKER: Final = 256
 MAX_EXCHANGE: Final = 64
 _LONGEST_WRAPPING: Final = 4096
+_LONGEST_KEPT: Final = 256
 _DEEPEST_WRAPPING: Final = 4
 _MOST_CANDIDATES: Final = 512
 _MOST_SEARCHED: Final = 65_536
@@ -63,6 +65,10 @@ _INVALID: Final = Outcome[Ticker](None, Warning_.INVALID_TICKER)
 
 def read_ticker(text: str) -> Outcome[Ticker]:
     """A labelled value: `PREFIX:SYMBOL`, `SYMBOL`, a spread, or Pine's `={"symbol":…}` around one."""
+    return _kept_ticker(text) if len(text) <= _LONGEST_KEPT else _read_ticker(text)
+
+
+def _read_ticker(text: str) -> Outcome[Ticker]:
     name = unwrapped(text)
     if len(name) > MAX_TICKER or not name.isascii():
         return _INVALID
@@ -73,6 +79,10 @@ def read_ticker(text: str) -> Outcome[Ticker]:
     prefix, symbol = single.groups()
     exchange, delayed = split_delayed(prefix)
     return Outcome(Ticker(name, exchange, symbol, delayed))
+
+
+# Tickers are the same from alert to alert.
+_kept_ticker: Final = lru_cache(maxsize=8192)(_read_ticker)
 
 
 def find_ticker(texts: Iterable[str], vocabulary: Vocabulary) -> Ticker | None:
@@ -93,10 +103,17 @@ def is_inside_ticker(text: str, colon: int, vocabulary: Vocabulary) -> bool:
     return found is not None and _is_market(found[1], found[2], vocabulary)
 
 
-def read_exchange(text: str | None) -> tuple[str | None, bool]:
+def read_exchange(text: str) -> tuple[str | None, bool]:
     """The exchange a field of its own names, and whether its data are delayed."""
-    name = bare(text or "").upper()
+    return _kept_exchange(text) if len(text) <= _LONGEST_KEPT else _read_exchange(text)
+
+
+def _read_exchange(text: str) -> tuple[str | None, bool]:
+    name = bare(text).upper()
     return split_delayed(name if 0 < len(name) <= MAX_EXCHANGE else None)
+
+
+_kept_exchange: Final = lru_cache(maxsize=1024)(_read_exchange)
 
 
 def split_delayed(prefix: str | None) -> tuple[str | None, bool]:

@@ -26,7 +26,7 @@ _WORD_BREAKS: Final = re.compile(r"[\s_-]++")
 _AROUND: Final = re.compile(rf"^[{EMOJI}\"'*`]++|[{EMOJI}\"'*`]++$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DirectionWords:
     """Words (casefolded) and phrases that mean a direction, each as a whole and in any case."""
 
@@ -38,27 +38,28 @@ class DirectionWords:
         return found | {direction for direction, phrase in self.phrases.items() if phrase.search(text)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DirectionMarks:
-    """Characters that mean a direction wherever they stand."""
+    """Characters that mean a direction wherever they stand; `mark` finds any of them."""
 
     marks: Mapping[str, Direction]
+    mark: re.Pattern[str]
 
     def directions_in(self, text: str) -> set[Direction]:
         return {direction for mark, direction in self.marks.items() if mark in text}
 
     def removed_from(self, text: str) -> str:
         """The text without the marks and the double spaces they leave; the very same without any."""
-        if not self.directions_in(text):
-            return text
-        for mark in self.marks:
-            text = text.replace(f"{mark}\ufe0f", "").replace(mark, "")
-        return _SPACES.sub(" ", text)
+        bare, removed = self.mark.subn("", text)
+        return _SPACES.sub(" ", bare) if removed else text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """Labels are held folded: look them up with `feed_of`. Exchanges and currencies are upper case."""
+    """Labels are held folded: look them up with `feed_of`. Exchanges and currencies are upper case.
+
+    Compared by identity, so that what was read with one can be kept by vocabulary and text.
+    """
 
     labels: Mapping[str, Feed]
     emojis: Mapping[str, Feed]
@@ -105,7 +106,7 @@ def compile_vocabulary(parts: Sequence[Words]) -> Vocabulary:
         emojis=emojis,
         emoji=re.compile(any_of(emojis)),
         words=_direction_words(_merged(words.directions for words in parts)),
-        marks=DirectionMarks(_merged(words.marks for words in parts)),
+        marks=_direction_marks(_merged(words.marks for words in parts)),
         exchanges=frozenset(code for words in parts for code in words.exchanges),
         currencies=frozenset(code for words in parts for code in words.currencies),
     )
@@ -135,6 +136,10 @@ def _direction_words(meanings: dict[str, Direction]) -> DirectionWords:
     for phrase in meanings.keys() - words.keys():
         phrases.setdefault(meanings[phrase], []).append(phrase)
     return DirectionWords(words, {direction: whole_words(phrases[direction]) for direction in phrases})
+
+
+def _direction_marks(meanings: dict[str, Direction]) -> DirectionMarks:
+    return DirectionMarks(meanings, re.compile(rf"(?:{any_of(meanings)})\ufe0f?"))
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:

@@ -126,6 +126,7 @@ async def _serve(settings: ProcessSettings, role: Role) -> int:
     context = ProcessContext()
     started, leave = asyncio.Event(), asyncio.Event()
     context.readiness.add("started", partial(_check_started, started))
+    context.readiness.add("failed", partial(_check_failed, context))
     async with (
         stop_signals() as stop,
         serve_operations(settings.operations, context.readiness, context.metrics),
@@ -158,6 +159,12 @@ async def _live(role: Role, context: ProcessContext, started: asyncio.Event, lea
 async def _check_started(started: asyncio.Event) -> None:
     if not started.is_set():
         raise TransientError("the role is starting")
+
+
+async def _check_failed(context: ProcessContext) -> None:
+    """While it drains before its end."""
+    if context.failed.done():
+        raise TransientError("the process has failed")
 
 
 async def _drain(life: "asyncio.Task[None]", deadline_s: float) -> None:

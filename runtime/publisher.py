@@ -7,13 +7,20 @@ from typing import Final, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from runtime.errors import TransientError
 from runtime.kafka import create_producer, stop_client, until_started
 from runtime.settings import KafkaSettings
 from schemas.headers import Headers
+from schemas.topics import MESSAGE_BYTES, TOPICS
 
 PUBLISH_DEADLINE_S: Final = 30.0
+LIMITS_BYTES: Final = {topic.name: topic.max_message_bytes for topic in TOPICS}
+_SURELY_FITS_BYTES: Final = MESSAGE_BYTES // 2
+_BATCH_OVERHEAD_BYTES: Final = 61
+_RECORD: Final = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 0)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -53,10 +60,29 @@ class KafkaPublisher:
                 raise result
 
     async def _enqueue(self, message: Message) -> "asyncio.Future[object]":
+        _check_size(message)
         ack: asyncio.Future[object] = await self._producer.send(
             message.topic, message.value, key=message.key, headers=message.headers
         )
         return ack
+
+
+def sent_bytes(key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """What a broker compares with the topic's limit when a record is sent alone, uncompressed."""
+    record_bytes: int = _RECORD.size_in_bytes(0, 0, key, value, list(headers))
+    return _BATCH_OVERHEAD_BYTES + record_bytes
+
+
+def _check_size(message: Message) -> None:
+    """Raises `MessageSizeTooLargeError` before it is sent.
+
+    Refused by the broker it would have used up a sequence number, and the producer could write no more.
+    """
+    if len(message.value) <= _SURELY_FITS_BYTES:
+        return
+    limit_bytes = LIMITS_BYTES.get(message.topic)
+    if limit_bytes is not None and sent_bytes(message.key, message.value, message.headers) > limit_bytes:
+        raise MessageSizeTooLargeError(f"more than {limit_bytes} bytes for {message.topic}")
 
 
 @asynccontextmanager

@@ -58,8 +58,8 @@ class SignalStage:
         self.metrics.signals_stored.labels("repeated").inc(len(accepted) - inserted)
         rows = await self.store.stored([signal.signal_id for signal, _metadata in accepted])
         pending = [row for row in rows if _wants_capture(row)]
-        requests = [self._request(row) for row in pending]
-        await self.publisher.publish([*requests, *(self._announcement(row) for row in rows)])
+        await self.publisher.publish([self._request(row) for row in pending])
+        await self.publisher.publish([self._announcement(row) for row in rows])
         await self.store.mark_captures_requested([row["id"] for row in pending])
 
     def _request(self, row: Any) -> Message:

@@ -1,36 +1,43 @@
-"""Reads indicator files. Blocking; for start-up."""
+"""Reads indicator files. Blocking; for start-up and commands."""
 
+import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from processors.characters import without_outer_emojis
+from processors.characters import composed, without_outer_emojis
 from processors.indicators.book import FILE_REVISIONS, PARSER_REVISION, Family, IndicatorBook
+from processors.indicators.places import Place, lines_of
+from processors.indicators.problems import Problem, findings_of, without_variant
 from processors.reading import Field
-from processors.vocabulary import MAX_SPELLINGS, KeyT, Spellings, Words, compile_vocabulary, fold, whole_words
+from processors.vocabulary import KeyT, Spellings, Words, compile_vocabulary, whole_words
 from runtime.errors import FatalError
 from schemas.records import Direction
 
-MAX_REVISION: Final = 9_999
+SHIPPED: Final = Path(__file__).parent
+"""The folder of the files that come with the program."""
+
+_SYNTAX_PLACE: Final = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
 
 
 class IndicatorError(FatalError):
-    """The indicator files cannot be used. `problems` has a line for each: file, place, reason."""
+    """The indicator files cannot be used. `problems` are those of all files; the text has a line for each."""
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(["these indicator files are wrong:", *map(str, problems)]))
+        self.problems = list(problems)
 
 
-class Recognise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Recognise(msgspec.Struct, frozen=True):
     names: list[str]
 
 
-class IndicatorFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One TOML file. The one without `recognise` is the base of all others."""
+class IndicatorFile(msgspec.Struct, frozen=True):
+    """The content of one TOML file. The one without `recognise` is the base of all others."""
 
     revision: int
     recognise: Recognise | None = None
@@ -44,94 +51,153 @@ class IndicatorFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def words(self) -> Words:
         return Words(
             labels=self.labels,
-            emojis=self.emojis,
-            directions=self.directions,
-            marks=self.marks,
+            emojis=_without_variants(self.emojis),
+            directions={key: list(map(composed, words)) for key, words in self.directions.items()},
+            marks=_without_variants(self.marks),
             exchanges=[code.upper() for code in self.exchanges],
             currencies=[code.upper() for code in self.currencies],
         )
 
 
-def load_indicators(directory: Path) -> IndicatorBook:
-    """Read all `*.toml` of a directory. Raises `IndicatorError` with every problem of every file."""
-    files: dict[str, IndicatorFile] = {}
-    problems: list[str] = []
-    for path in sorted(directory.glob("*.toml")):
-        try:
-            files[path.name] = _read_file(path)
-        except (OSError, ValueError) as error:
-            problems.append(f"{path.name}: {error}")
-            continue
-        problems += [f"{path.name}: {problem}" for problem in _problems_of(files[path.name])]
-    bases = [name for name, file in files.items() if file.recognise is None]
-    if len(bases) != 1 and not problems:
-        problems.append(f"{directory}: one file without [recognise] is needed, found {bases or 'none'}")
-    if problems:
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that is in force. `replaces` is the file of the same name that is not, because of this one."""
+
+    path: Path
+    content: IndicatorFile
+    replaces: "SourceFile | None" = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def revision(self) -> int:
+        """Its own and those of what it replaces, so that replacing a file counts as a change."""
+        return self.content.revision + (self.replaces.revision if self.replaces else 0)
+
+
+def indicator_folders(operators: Path | None) -> tuple[Path, ...]:
+    """The shipped folder and, if there is one, the operator's."""
+    return (SHIPPED,) if operators is None else (SHIPPED, operators)
+
+
+def load_indicators(*folders: Path) -> IndicatorBook:
+    """Read the files of all folders as `read_files` does, ready for use."""
+    return compile_book(read_files(*folders))
+
+
+def read_files(*folders: Path) -> list[SourceFile]:
+    """All `*.toml` of the folders; a file replaces that of the same name in an earlier folder.
+
+    In order of precedence: the last folder first, each by file name. Hidden files are left out.
+    Raises `IndicatorError` with every problem of every file.
+    """
+    files: dict[str, SourceFile] = {}
+    problems: list[Problem] = []
+    for folder in folders:
+        for path in _paths_in(folder, problems):
+            content = _read_file(path)
+            if isinstance(content, IndicatorFile):
+                files[path.name] = SourceFile(path, content, files.pop(path.name, None))
+            else:
+                problems += content
+    if problems := problems or list(_problems_together(list(files.values()), folders)):
         raise IndicatorError(problems)
-    return _book(files, bases[0])
+    places = {folder: place for place, folder in enumerate(folders)}
+    return sorted(files.values(), key=lambda file: (-places[file.path.parent], file.name))
 
 
-def _read_file(path: Path) -> IndicatorFile:
-    """Raises `OSError`, or `ValueError` that says where in the file."""
-    return msgspec.convert(tomllib.loads(path.read_text("utf-8")), IndicatorFile)
+def base_of(files: Sequence[SourceFile]) -> SourceFile:
+    """The file that reads every message."""
+    return next(file for file in files if file.content.recognise is None)
 
 
-def _book(files: dict[str, IndicatorFile], base: str) -> IndicatorBook:
-    families = tuple(
-        _family(name, file, file.recognise, files[base])
-        for name, file in files.items()
-        if file.recognise is not None
-    )
-    revisions = sum(file.revision for file in files.values())
+def compile_book(files: Sequence[SourceFile]) -> IndicatorBook:
+    """The book of files as `read_files` returns them."""
+    base = base_of(files).content.words()
+    families = (_family(file, file.content.recognise, base) for file in files if file.content.recognise)
     return IndicatorBook(
-        base=compile_vocabulary([files[base].words()]),
-        families=families,
-        parse_revision=PARSER_REVISION * FILE_REVISIONS + revisions,
+        base=compile_vocabulary([base]),
+        families=tuple(families),
+        parse_revision=PARSER_REVISION * FILE_REVISIONS + sum(file.revision for file in files),
     )
 
 
-def _family(name: str, file: IndicatorFile, recognise: Recognise, base: IndicatorFile) -> Family:
+def _family(file: SourceFile, recognise: Recognise, base: Words) -> Family:
+    content = file.content
     return Family(
-        file=name,
-        names=whole_words(recognise.names),
-        vocabulary=compile_vocabulary([base.words(), file.words()]),
-        has_labels=bool(file.labels or file.emojis),
+        file=file.name,
+        names=whole_words(composed(without_outer_emojis(name)) for name in recognise.names),
+        vocabulary=compile_vocabulary([base, content.words()]),
+        has_labels=bool(content.labels or content.emojis or content.exchanges or content.directions),
     )
 
 
-def _problems_of(file: IndicatorFile) -> Iterator[str]:
-    if not 1 <= file.revision <= MAX_REVISION:
-        yield f"revision must be from 1 to {MAX_REVISION}"
-    if file.recognise is not None and not all([file.recognise.names, *map(str.strip, file.recognise.names)]):
-        yield "recognise.names must hold names"
-    yield from _unusable(file)
-    yield from _ambiguous("labels", file.labels, fold)
-    yield from _ambiguous("emojis", file.emojis, str)
-    yield from _ambiguous("directions", file.directions, str.upper)
-    yield from _ambiguous("marks", file.marks, str)
+def _paths_in(folder: Path, problems: list[Problem]) -> list[Path]:
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        problems.append(Problem(str(folder), None, error.strerror or str(error)))
+        return []
+    return [path for path in found if path.suffix == ".toml" and not path.name.startswith(".")]
 
 
-def _unusable(file: IndicatorFile) -> Iterator[str]:
-    for field, names in file.labels.items():
-        yield from (f"labels.{field}: {name!r} is no label" for name in names if not fold(name))
-        if len(names) > MAX_SPELLINGS:
-            yield f"labels.{field} has more than {MAX_SPELLINGS} spellings"
-    for field, names in file.emojis.items():
-        yield from (f"emojis.{field}: {name!r} is no emoji" for name in names if not _is_emoji(name))
-    for table in (file.directions, file.marks):
-        for direction, words in table.items():
-            yield from (f"{direction}: {word!r} is no word or mark" for word in words if not word.strip())
+def _read_file(path: Path) -> IndicatorFile | list[Problem]:
+    name = str(path)
+    if not path.name.isprintable():
+        # it is stored with every signal
+        return [Problem(repr(name), None, "the file's name is not printable")]
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        return [Problem(name, None, error.strerror or str(error))]
+    except UnicodeDecodeError as error:
+        return [Problem(name, error.object.count(b"\n", 0, error.start) + 1, "not UTF-8")]
+    return _read_text(name, text)
 
 
-def _is_emoji(name: str) -> bool:
-    return bool(name.strip()) and not without_outer_emojis(name)
+def _read_text(name: str, text: str) -> IndicatorFile | list[Problem]:
+    try:
+        data = tomllib.loads(text)
+        problems = [Problem(name, line, reason) for line, reason in _located(text, data)]
+    except tomllib.TOMLDecodeError as error:
+        return [_syntax_problem(name, text, str(error))]
+    except RecursionError:
+        return [Problem(name, None, "nested too deeply")]
+    return problems or msgspec.convert(data, IndicatorFile)
 
 
-def _ambiguous(table: str, spellings: Spellings[KeyT], key: Callable[[str], str]) -> Iterator[str]:
-    """Spellings that would mean two things in one file."""
-    meanings: dict[str, KeyT] = {}
-    for meaning, names in spellings.items():
-        for name in names:
-            known = meanings.setdefault(key(name), meaning)
-            if known != meaning:
-                yield f"{table}: {name!r} is both {known} and {meaning}"
+def _located(text: str, data: dict[str, Any]) -> list[tuple[int, str]]:
+    found = list(findings_of(data))
+    lines = lines_of(text) if found else {}
+    return sorted((_line_of(place, lines), reason) for place, reason in found)
+
+
+def _line_of(place: Place, lines: dict[Place, int]) -> int:
+    while place and place not in lines:
+        place = place[:-1]
+    return lines.get(place, 1)
+
+
+def _syntax_problem(name: str, text: str, reason: str) -> Problem:
+    place = _SYNTAX_PLACE.search(reason)
+    end = text.rstrip().count("\n") + 1
+    line = int(place[1]) if place and place[1] else end
+    return Problem(name, line, _SYNTAX_PLACE.sub("", reason))
+
+
+def _problems_together(files: Sequence[SourceFile], folders: Sequence[Path]) -> Iterator[Problem]:
+    bases = [file for file in files if file.content.recognise is None]
+    # the shipped one or its replacement is meant to be it
+    bases.sort(key=lambda file: file.path.parent != folders[0] and file.replaces is None)
+    if not bases:
+        yield Problem(str(folders[-1]), None, "one file without [recognise] is needed, to read every message")
+    for other in bases[1:]:
+        yield Problem(str(other.path), 1, f"[recognise] is missing; only {bases[0].path} may do without")
+    if sum(file.revision for file in files) >= FILE_REVISIONS:
+        yield Problem(str(folders[-1]), None, f"the revisions of all files exceed {FILE_REVISIONS - 1}")
+
+
+def _without_variants(spellings: Spellings[KeyT]) -> dict[KeyT, list[str]]:
+    return {key: list(map(without_variant, names)) for key, names in spellings.items()}

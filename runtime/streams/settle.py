@@ -118,15 +118,32 @@ class Settler:
 
     async def bury(self, record: StreamRecord, error: Exception, attempts: int = 1) -> None:
         """Make a record a dead letter and finish it when that is durable. Raises as `settle` does."""
+        origin = {
+            "stage": self._context.stage,
+            "reason": reason_of(error),
+            "topic": record.source.topic,
+            "partition": record.source.partition,
+            "offset": record.offset,
+        }
         if not self._share.allows_another():
+            log.error("too_many_deadletters", share=round(self._share.share(), 3), **origin)
             raise FatalError(f"{self._context.stage}: most records become dead letters: {reason_of(error)}")
         # counted before it is published: others may ask meanwhile
         self._share.add_dead()
         letter = DeadLetter(record, self._context.stage, error, attempts, utc_now(self._context.clock))
+        if not await self._publish_letter(letter):
+            return
+        log.warning("record_buried", **origin)
+        self._context.metrics.deadletters.labels(self._context.stage).inc()
+        self._count(1, "deadletter")
+        self._context.custody.finish(record)
+
+    async def _publish_letter(self, letter: DeadLetter) -> bool:
+        """Waits for the broker. False: the record went to another member meanwhile."""
         message = deadletter_message(letter)
         for wait_s in backoff_s():
-            if not self._context.custody.owns(record):
-                return
+            if not self._context.custody.owns(letter.record):
+                return False
             try:
                 await self._context.publisher.publish([message])
             except Exception as refused:
@@ -134,10 +151,8 @@ class Settler:
                     raise FatalError(f"{self._context.stage}: no dead letter possible") from refused
                 await self._pause(wait_s)
             else:
-                break
-        self._context.metrics.deadletters.labels(self._context.stage).inc()
-        self._count(1, "deadletter")
-        self._context.custody.finish(record)
+                return True
+        raise AssertionError("backoff never ends")
 
     def finish(self, records: Sequence[StreamRecord]) -> None:
         """Their effect is durable. Called by stages that work elsewhere and only bury here."""

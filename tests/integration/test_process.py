@@ -99,6 +99,19 @@ async def test_a_failed_task_drains_and_ends_badly() -> None:
     assert (last["event"], last["error"], last["detail"]) == ("process_failed", "FatalError", "told to fail")
 
 
+async def test_a_role_that_has_failed_is_not_ready_while_it_drains() -> None:
+    """Nobody must send it more to do on its last way."""
+    async with running("failing_watched") as role:
+        port = (await role.until("operations_port_open"))["port"]
+        await role.until("process_draining")
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+            session.get("/ready") as answer,
+        ):
+            assert (answer.status, (await answer.json())["failing"]["failed"]) == (503, "TransientError")
+        assert (await role.ended())[0] == EXIT_FAILED
+
+
 async def test_a_role_that_does_not_drain_is_left_behind() -> None:
     """Not even a hung thread keeps the process after the deadline: what is unacknowledged is done again."""
     async with running("stubborn") as role:

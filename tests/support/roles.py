@@ -50,6 +50,20 @@ async def failing(context: ProcessContext) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def failing_watched(context: ProcessContext) -> AsyncIterator[None]:
+    """Has failed, and drains until somebody asks whether it is ready."""
+    asked = asyncio.Event()
+
+    async def note() -> None:
+        asked.set()
+
+    context.fail(FatalError("told to fail"))
+    yield
+    context.readiness.add("asked", note)
+    await asked.wait()
+
+
+@asynccontextmanager
 async def stubborn(_context: ProcessContext) -> AsyncIterator[None]:
     """Hangs in a thread on its way out, where no cancellation reaches it."""
     yield
@@ -98,7 +112,17 @@ async def broken(_context: ProcessContext) -> AsyncIterator[None]:
 
 ROLES: Final[dict[str, Role]] = {
     role.__name__: role
-    for role in (steady, unready, failing, stubborn, haunted, waiting, failing_start, broken)
+    for role in (
+        steady,
+        unready,
+        failing,
+        failing_watched,
+        stubborn,
+        haunted,
+        waiting,
+        failing_start,
+        broken,
+    )
 }
 
 

@@ -111,11 +111,10 @@ class Arena:
 
     async def history(self) -> History:
         """Of the calm after all."""
-        accepted = await self.feed.accepted()
         deliveries = await self.place.deliveries()
         committed, ends = await self._offsets()
         return History(
-            accepted={event.id: number % PARTITIONS for number, event in enumerate(accepted)},
+            accepted=await self.feed.partitions(),
             effects=frozenset(await self.place.effects()),
             dead_letters=frozenset(await self.place.dead_letters()),
             began=[event_id for event_id, _worker, step in deliveries if step == "began"],

@@ -39,6 +39,12 @@ class Feed:
             await asyncio.gather(*(ack for _event, ack in self._acks))
         return [event for event, _ack in self._acks]
 
+    async def partitions(self) -> dict[str, int]:
+        """The partition of each event, in the order of their offsets, once all are acked."""
+        await self.accepted()
+        places = [(ack.result().offset, ack.result().partition, event.id) for event, ack in self._acks]
+        return {event_id: partition for _offset, partition, event_id in sorted(places)}
+
 
 @asynccontextmanager
 async def feeding(bootstrap: str, topic: str, partitions: int = 1) -> AsyncIterator[Feed]:

@@ -17,7 +17,7 @@ class Ended:
 class History:
     """Everything that was recorded once all had become calm.
 
-    `accepted` maps the ids that the producer got an ack for to their partition, in the order of offering.
+    `accepted` maps the ids that the producer got an ack for to their partition, in the order of the log.
     `began` are all deliveries, `done` the deliveries with an effect in the order of their effects, repeats
     included. `committed` and `ends` are offsets by partition. `serial`: one event of a partition at a time.
     """

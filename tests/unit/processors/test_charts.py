@@ -1,4 +1,5 @@
 from processors.charts import choose_chart
+from processors.reading import Outcome
 from schemas.records import Warning_
 
 LINK = "https://www.tradingview.com/chart/Ab3dE9xZ/"
@@ -17,14 +18,14 @@ def test_the_first_valid_source_wins() -> None:
 def test_what_is_invalid_is_passed_over_with_a_warning() -> None:
     """Ids have 4 to 32 ASCII letters and digits."""
     for bad in ("abc", "a" * 33, "Ab3-E9xZ", "ñandú123", "../../etc", "１２３４"):
-        assert choose_chart(f"chart={bad}", [], [], "Default1") == ("Default1", Warning_.INVALID_CHART)
+        assert choose_chart(f"chart={bad}", [], [], "Default1") == Outcome("Default1", Warning_.INVALID_CHART)
     for good in ("abcd", "a" * 32):
-        assert choose_chart(f"chart={good}", [], [], None) == (good, None)
+        assert choose_chart(f"chart={good}", [], [], None) == Outcome(good)
 
 
 def test_nothing_after_the_winner_is_looked_at() -> None:
     """A bad key is nobody's concern when the query names the chart."""
-    assert choose_chart("chart=Ab3dE9xZ", ["!"], [], None) == ("Ab3dE9xZ", None)
+    assert choose_chart("chart=Ab3dE9xZ", ["!"], [], None) == Outcome("Ab3dE9xZ")
 
 
 def test_queries_are_read_like_forms() -> None:
@@ -48,4 +49,4 @@ def test_only_charts_of_tradingview_count() -> None:
         "https://example.com/chart/Ab3dE9xZ/",
         "https://faketradingview.com/chart/Ab3dE9xZ/",
     ):
-        assert choose_chart("", [], [text], None) == (None, None)
+        assert choose_chart("", [], [text], None) == Outcome(None)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from processors.lanes import ROUTES, Pacer, lane_stage
+from processors.lanes import ROUTES, lane_stage
+from runtime.pacer import Pacer
 from runtime.streams.record import StreamRecord, TopicPartition
 from schemas.records import Lane
 from tests.support.clock import EagerClock, FakeClock

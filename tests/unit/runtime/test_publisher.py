@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from runtime.publisher import KafkaPublisher, Message
+from runtime.publisher import KafkaPublisher, Message, sent_bytes
+from schemas.topics import CAPTURE_EVENTS, MESSAGE_BYTES
 
 
 class Producer:
@@ -87,3 +88,23 @@ async def test_an_ack_that_never_comes_is_a_timeout(monkeypatch: pytest.MonkeyPa
 async def test_nothing_to_publish_is_done() -> None:
     """An empty batch needs no broker."""
     await KafkaPublisher(Producer()).publish([])
+
+
+@pytest.mark.parametrize("excess_bytes", [0, 1])
+async def test_what_its_topic_does_not_take_is_never_handed_over(excess_bytes: int) -> None:
+    """Refused by the broker it would leave a gap in the sequence, after which the producer writes no more."""
+    producer = Producer()
+    producer.expected = 1
+    headers, largest = [("ce_id", b"x")], b"x" * MESSAGE_BYTES
+    while sent_bytes(b"key", largest, headers) > MESSAGE_BYTES:
+        largest = largest[1:]
+    message = Message(CAPTURE_EVENTS.name, b"key", largest + b"x" * excess_bytes, headers)
+    publishing = asyncio.create_task(KafkaPublisher(producer).publish([message]))
+    if excess_bytes:
+        with pytest.raises(MessageSizeTooLargeError):
+            await publishing
+        assert producer.sent == []
+        return
+    await producer.all_sent.wait()
+    producer.acks[0].set_result(None)
+    await publishing

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import errors as kafka
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from runtime.errors import FatalError, InvalidError, TransientError
 from runtime.metrics import Metrics, create_metrics
@@ -105,6 +106,16 @@ async def test_the_culprit_of_an_invalid_batch_is_buried_at_once() -> None:
     assert job.clock.sleeps_s == []
     assert job.count("alerts_deadletters_total") == 1
     assert job.count("alerts_stream_records_total", outcome="deadletter") == 1
+
+
+async def test_a_burial_is_logged_with_its_origin() -> None:
+    """Where it came from is known even when the letter has no room for it."""
+    job = Job(failing([3], lambda: InvalidError("unfit", "s3cr3t")))
+    with capture_logs() as logs:
+        await job.settle([3])
+    [buried] = [entry for entry in logs if entry["event"] == "record_buried"]
+    assert (buried["topic"], buried["partition"], buried["offset"]) == ("signals", 0, 3)
+    assert "s3cr3t" not in str(logs)
 
 
 async def test_a_bug_gets_a_few_tries_alone_and_is_then_buried() -> None:
@@ -299,6 +310,17 @@ async def test_a_stage_whose_records_all_die_stops_before_the_next() -> None:
     limit = ShareLimits().deadletters
     assert job.buried() == job.finished == list(range(limit))
     assert job.count("alerts_deadletter_share") == 1.0
+
+
+async def test_a_stage_that_stops_says_so_loudly() -> None:
+    """An error in the log with stage, share and the reason they die of, before the process ends."""
+    job = Job(failing(range(100), lambda: InvalidError("unfit", "s3cr3t")))
+    with capture_logs() as logs, pytest.raises(FatalError):
+        await job.settle(range(100))
+    [loud] = [entry for entry in logs if entry["event"] == "too_many_deadletters"]
+    assert (loud["log_level"], loud["stage"], loud["share"]) == ("error", "test", 1.0)
+    assert (loud["reason"], loud["topic"]) == ("unfit", "signals")
+    assert "s3cr3t" not in str(logs)
 
 
 async def test_parallel_batches_do_not_bury_beyond_the_limit() -> None:
