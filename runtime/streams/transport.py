@@ -9,6 +9,7 @@ from typing import Any, Final
 import faust
 from faust.transport.drivers import aiokafka as driver
 
+from runtime.errors import FatalError
 from runtime.logging import get_logger
 from runtime.streams.drain import is_delivery, step
 from runtime.streams.versions import SPEED, changed
@@ -58,6 +59,25 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             ),
             default=None,
         )
+
+    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
+        """Records of a partition were skipped; the original counts them, and the next one, as acknowledged.
+
+        Right when the broker no longer has them. If it has, they were fetched and dropped on the way: raises
+        `FatalError`, and the clean start reads them again.
+        """
+        earliest = (await self.earliest_offsets(tp))[tp]
+        if earliest < offset_to:
+            log.error(
+                "records_skipped",
+                topic=tp.topic,
+                partition=tp.partition,
+                offset_from=offset_from,
+                offset_to=offset_to,
+            )
+            raise FatalError("records were skipped on their way from the broker")
+        log.warning("records_expired", topic=tp.topic, partition=tp.partition, earliest_offset=earliest)
+        await super()._add_gap(tp, offset_from, offset_to)
 
     async def wait_first(self, *waited_for: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109 - the original signature
         """Deliver at once what need not wait; anything else is the original's."""

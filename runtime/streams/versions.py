@@ -28,6 +28,7 @@ Fingerprints = Mapping[Callable[..., Any], str]
 SAFETY: Final[Fingerprints] = MappingProxyType(
     {
         Consumer._new_offset: "1d2c7ea89a7ad4f1",  # noqa: SLF001 - what is relied on is private
+        Consumer._add_gap: "4df2573ded7c1c2c",  # noqa: SLF001 - what is relied on is private
         Consumer.ack: "5fcf41cf45153475",
         Consumer.track_message: "217d7f1399a4cd8e",
         Consumer.getmany: "4b168d84882a70d6",

@@ -14,6 +14,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.errors import FatalError
 from runtime.settings import KafkaSettings
 from runtime.streams.app import create_app
 from runtime.streams.transport import IdempotentProducer, SafeConsumer, SafeTransport
@@ -195,3 +196,32 @@ def test_fausts_own_producer_is_idempotent() -> None:
     settings = IdempotentProducer.__new__(IdempotentProducer)._settings_extra()
     assert settings == {"acks": "all", "enable_idempotence": True}
     assert SafeTransport.Producer is IdempotentProducer
+
+
+class Broker:
+    """Tells where a partition's log begins."""
+
+    def __init__(self, earliest_offset: int) -> None:
+        self._earliest_offset = earliest_offset
+
+    async def earliest_offsets(self, tp: Any) -> dict[Any, int]:
+        return {tp: self._earliest_offset}
+
+
+async def test_records_that_were_dropped_on_their_way_end_the_process() -> None:
+    """The original counts them as acknowledged, so they would be lost; a clean start reads them again."""
+    theirs, ours = consumer(driver.Consumer, 5, []), consumer(SafeConsumer, 5, [])
+    await theirs._add_gap(TP(*PLACE), 6, 9)
+    assert theirs._gap[PLACE].overlaps(7)
+    ours._thread = Broker(earliest_offset=0)
+    with pytest.raises(FatalError, match="skipped"):
+        await ours._add_gap(TP(*PLACE), 6, 9)
+    assert not ours._gap[PLACE]
+
+
+async def test_records_that_the_broker_has_deleted_are_passed_over() -> None:
+    """After a retention shorter than an outage nothing else is possible, and a restart would not help."""
+    ours = consumer(SafeConsumer, 5, [])
+    ours._thread = Broker(earliest_offset=9)
+    await ours._add_gap(TP(*PLACE), 6, 9)
+    assert ours._gap[PLACE].overlaps(7)
