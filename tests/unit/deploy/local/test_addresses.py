@@ -51,11 +51,28 @@ def test_real_services_need_no_port(ports: Ports) -> None:
 
 def test_a_choice_is_not_given_to_another_part(ports: Ports) -> None:
     """The search for a free port after a taken default steps over what a person chose."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        next_port = server.getsockname()[1] + 1
-        chosen = settings(ingest_port=0, api_port=next_port)
-        addresses = choose_addresses(chosen, ports)
-    assert addresses.ports["api_port"] == next_port
+    with taken_port_before_a_free_one() as taken:
+        addresses = choose_addresses(settings(ingest_port=0, api_port=taken + 1), ports)
+    assert addresses.ports["api_port"] == taken + 1
+
+
+@contextlib.contextmanager
+def taken_port_before_a_free_one() -> Iterator[int]:
+    """Other tests run beside this one and take ports as well."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port: int = server.getsockname()[1]
+            if is_free(port + 1):
+                yield port
+                return
+
+
+def is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
 
 
 def test_the_same_port_twice_is_an_error(ports: Ports) -> None:
