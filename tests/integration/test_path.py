@@ -1,5 +1,7 @@
 """An alert's way from HTTP to a stored row and a capture request: ingress, processors and sink together."""
 
+import base64
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from tests.support.broker import produce, read_all
 from tests.support.http import post
 from tests.support.ingress import RunningIngress, running_ingress
 from tests.support.signals import new_event, new_signal
-from tests.support.stack import kafka_node
+from tests.support.stack import ROOT, kafka_node
 from tests.support.tenants import (
     CHART_ID,
     Customer,
@@ -38,9 +40,27 @@ from tests.support.tenants import (
     new_customer,
 )
 from tests.support.waiting import eventually
+from tests.support.webhooks import parse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+COLUMNS = (
+    "ticker",
+    "exchange",
+    "symbol",
+    "delayed",
+    "price",
+    "direction",
+    "indicator",
+    "signal_type",
+    "interval",
+    "bar_time",
+    "triggered_at",
+    "chart_id",
+    "message",
+    "parse_status",
+    "warnings",
+)
 SHORT = "BINANCE:BTCUSDT 67890.5 LONG"
 LABELLED = "🟢 ADX DEF\nTicker: NASDAQ:AAPL\nPrecio: $1,234.50\nSeñal: VENTA\nTemporalidad: 15"
 JSON = '{"ticker":"BINANCE:ETHUSDT","price":"3456.70","action":"buy","interval":"60","chart":"Zz9Yy8Xx"}'
@@ -132,6 +152,29 @@ async def test_alerts_become_rows_and_capture_requests(pipeline: Pipeline) -> No
     assert {(by_id[one].ticker, by_id[one].chart_id) for one in ids} == {(row[0], row[3]) for row in told}
     announced = await of_customer(pipeline, SIGNALS_STORED.name, customer, StoredSignal)
     assert set(ids) <= {stored.signal_id for stored in announced}
+
+
+async def test_what_the_parser_reads_is_what_is_stored(pipeline: Pipeline) -> None:
+    """A sample of the parser's cases, from the sender's bytes to the row: nothing is bent on the way."""
+    async with pipeline.workers():
+        customer = await pipeline.admit(new_customer())
+        for body, query in sample_of_cases():
+            answer = await post(pipeline.ingress.port, f"{customer.path}?{query}", body)
+            assert answer.status == HTTPStatus.OK
+            row = await pipeline.until_row(UUID(answer.json["signal_id"]))
+            read = parse(body, query, customer.tenant)
+            assert {column: row[column] for column in COLUMNS} == {
+                column: getattr(read, column) for column in COLUMNS
+            }, body
+
+
+def sample_of_cases() -> Iterator[tuple[bytes, str]]:
+    """Body and query of every fourth."""
+    lines = (ROOT / "tests/unit/processors/cases.jsonl").read_text("utf-8").splitlines()
+    for case in map(json.loads, lines[::4]):
+        encoded = case.get("body_base64")
+        body = base64.b64decode(encoded) if encoded is not None else case["body"].encode()
+        yield body, case.get("query", "")
 
 
 async def test_what_comes_while_the_workers_are_down_is_stored_once_they_are_back(pipeline: Pipeline) -> None:
