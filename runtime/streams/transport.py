@@ -7,6 +7,7 @@ import asyncio
 from typing import Any, Final
 
 import faust
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 from runtime.errors import FatalError, reason_of
@@ -78,6 +79,18 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             raise FatalError("records were skipped on their way from the broker")
         log.warning("records_expired", topic=tp.topic, partition=tp.partition, earliest_offset=earliest)
         await super()._add_gap(tp, offset_from, offset_to)
+
+    async def perform_seek(self) -> None:
+        """Also back to the beginning of what was never committed.
+
+        The original leaves such a partition where its last fetch ended, with what was dropped behind it, and
+        a first commit further on then passes over all of it (seen in the campaign: 658 events lost).
+        """
+        await super().perform_seek()
+        unread = [TopicPartition(*tp) for tp in self.assignment() if not self._read_offset[tp]]
+        if unread:
+            log.info("seeking_to_beginning", partitions=len(unread))
+            await self._thread.seek_to_beginning(*unread)
 
     async def wait_first(self, *waited_for: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109 - the original signature
         """Deliver at once what need not wait; anything else is the original's."""

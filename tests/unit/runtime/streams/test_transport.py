@@ -199,10 +199,21 @@ def test_fausts_own_producer_is_idempotent() -> None:
 
 
 class Broker:
-    """Tells where a partition's log begins."""
+    """Tells where a partition's log begins, and what was committed of it."""
 
-    def __init__(self, earliest_offset: int) -> None:
+    def __init__(self, earliest_offset: int = 0, committed: int | None = None) -> None:
         self._earliest_offset = earliest_offset
+        self._committed = committed
+        self.rewound: list[tuple[str, int]] = []
+
+    def assignment(self) -> set[TP]:
+        return {TP(*PLACE)}
+
+    async def seek_to_committed(self) -> dict[TP, int | None]:
+        return {TP(*PLACE): self._committed}
+
+    async def seek_to_beginning(self, *places: Any) -> None:
+        self.rewound += map(tuple, places)
 
     async def earliest_offsets(self, tp: Any) -> dict[Any, int]:
         return {tp: self._earliest_offset}
@@ -244,3 +255,14 @@ async def test_what_was_fetched_before_a_rebalance_is_read_again(*, rebalanced: 
     ours._getmany, ours.perform_seek = fetched, seek
     records, _active = await ours._wait_next_records(1.0)
     assert (records, sought) == (({}, [2]) if rebalanced else ({TP(*PLACE): [488]}, []))
+
+
+@pytest.mark.parametrize(("committed", "rewound"), [(None, [PLACE]), (0, [PLACE]), (7, [])])
+async def test_a_seek_goes_back_to_the_beginning_of_what_was_never_committed(
+    committed: int | None, rewound: list[tuple[str, int]]
+) -> None:
+    """Left alone, the position would stay behind what was fetched and dropped: only offsets above 0 are sought."""
+    ours = consumer(SafeConsumer, None, [])
+    ours._thread, ours._read_offset = Broker(committed=committed), defaultdict(lambda: None)
+    await ours.perform_seek()
+    assert ours._thread.rewound == rewound
