@@ -261,7 +261,7 @@ async def test_what_was_fetched_before_a_rebalance_is_read_again(*, rebalanced: 
 async def test_a_seek_goes_back_to_the_beginning_of_what_was_never_committed(
     committed: int | None, rewound: list[tuple[str, int]]
 ) -> None:
-    """Left alone, the position would stay behind what was fetched and dropped: only offsets above 0 are sought."""
+    """Only offsets above 0 are sought otherwise: the position would stay behind what was dropped."""
     ours = consumer(SafeConsumer, None, [])
     ours._thread, ours._read_offset = Broker(committed=committed), defaultdict(lambda: None)
     await ours.perform_seek()
