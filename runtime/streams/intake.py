@@ -31,13 +31,17 @@ class Intake:
 
     async def admit(self, record: StreamRecord, acknowledge: Acknowledge) -> None:
         """Returns once there is room. Never raises but on cancellation, which admits nothing."""
-        while len(self._waiting) >= self._capacity:
-            self._room.clear()
-            await self._room.wait()
+        await self.until_room()
         self.ledger.admit(record, acknowledge, self._clock.monotonic_s())
         self._waiting.append(record)
         self.admitted += 1
         self._filled.set()
+
+    async def until_room(self) -> None:
+        """Returns when `admit` would not wait."""
+        while len(self._waiting) >= self._capacity:
+            self._room.clear()
+            await self._room.wait()
 
     async def take(self, limit: int) -> list[StreamRecord]:
         """Waits for at least one record; returns at most `limit`, in the order of admission.

@@ -31,6 +31,10 @@ def _agent_body(app: faust.App, intake: Intake) -> Callable[[Any], Awaitable[Non
     async def admit_all(stream: Any) -> None:
         async for event in stream.noack().events():
             message = event.message
+            await intake.until_room()
+            if message.generation_id != app.consumer_generation_id:
+                # What waited before it is forgotten, and all of it is delivered anew.
+                continue
             await intake.admit(_record(message), _acknowledge(app, event))
 
     return admit_all

@@ -10,7 +10,7 @@ import faust
 from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
-from runtime.errors import FatalError, reason_of
+from runtime.errors import FatalError
 from runtime.logging import get_logger
 from runtime.streams.drain import is_delivery, step
 from runtime.streams.versions import SPEED, changed
@@ -127,24 +127,6 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         self._room.set()
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - the original signature
-        """Never hands out what was fetched before a rebalance, and does not sleep when a queue has room.
-
-        The original marks such records as of the new assignment. They are ahead of where that one begins, so
-        they would overtake what waits before them (seen in the campaign: one whole intake done late).
-        """
-        generation = self.app.consumer_generation_id
-        await self._until_room()
-        records, active = await super()._wait_next_records(timeout)
-        if not records or self.app.consumer_generation_id == generation:
-            return records, active
-        log.info("records_of_an_earlier_assignment", partitions=len(records))
-        try:
-            await self.perform_seek()
-        except Exception as error:  # noqa: BLE001 - the rebalance seeks as well, and a gap ends the process
-            log.warning("seek_failed", reason=reason_of(error))
-        return {}, active
-
-    async def _until_room(self) -> None:
         """The original sleeps a whole second when no partition may be fetched."""
         if (
             self._quick
@@ -155,6 +137,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             self._room.clear()
             waiting = asyncio.ensure_future(self._room.wait())
             await self.wait(waiting, timeout=ROOM_POLL_S)
+        return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as above
         busy = BUSY_FETCH_S if self._quick and self._buffered_partitions else timeout

@@ -33,7 +33,6 @@ SAFETY: Final[Fingerprints] = MappingProxyType(
         Consumer.track_message: "217d7f1399a4cd8e",
         Consumer.getmany: "4b168d84882a70d6",
         Consumer.perform_seek: "0e8c130ff4b0afd8",
-        Consumer._wait_next_records: "6218e1969a636b3f",  # noqa: SLF001 - what is relied on is private
         Message.ack: "4751b72c4ed84153",
         driver.Producer._settings_extra: "a4c7bc41b6382223",  # noqa: SLF001 - what is relied on is private
         App._create_directories: "a9f571c3b04abec3",  # noqa: SLF001 - what is relied on is private
@@ -46,6 +45,7 @@ SPEED: Final[Fingerprints] = MappingProxyType(
     {
         Service.wait_first: "feade6a31f8a6789",
         Consumer._drain_messages: "44a2500309e83c63",  # noqa: SLF001 - what is relied on is private
+        Consumer._wait_next_records: "6218e1969a636b3f",  # noqa: SLF001 - what is relied on is private
         Consumer.on_buffer_full: "c8961679e0bcdce5",
         Consumer.on_buffer_drop: "4b57e8a418d5ad9c",
         driver.AIOKafkaConsumerThread._fetch_records: "39a2c6c79fc1455a",  # noqa: SLF001 - what is relied on is private

@@ -238,25 +238,6 @@ async def test_records_that_the_broker_has_deleted_are_passed_over() -> None:
     assert ours._gap[PLACE].overlaps(7)
 
 
-@pytest.mark.parametrize("rebalanced", [False, True])
-async def test_what_was_fetched_before_a_rebalance_is_read_again(*, rebalanced: bool) -> None:
-    """It would be taken for records of the new assignment, which begins before them."""
-    ours, sought = flowing([PLACE]), []
-    ours.flow_active, ours.not_waiting_next_records = True, asyncio.Event()
-    ours.app.client_only = False
-
-    async def fetched(*_places: object, **_options: object) -> dict[TP, list[int]]:
-        ours.app.consumer_generation_id += rebalanced
-        return {TP(*PLACE): [488]}
-
-    async def seek() -> None:
-        sought.append(ours.app.consumer_generation_id)
-
-    ours._getmany, ours.perform_seek = fetched, seek
-    records, _active = await ours._wait_next_records(1.0)
-    assert (records, sought) == (({}, [2]) if rebalanced else ({TP(*PLACE): [488]}, []))
-
-
 @pytest.mark.parametrize(("committed", "rewound"), [(None, [PLACE]), (0, [PLACE]), (7, [])])
 async def test_a_seek_goes_back_to_the_beginning_of_what_was_never_committed(
     committed: int | None, rewound: list[tuple[str, int]]
