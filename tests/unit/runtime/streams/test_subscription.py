@@ -85,12 +85,13 @@ async def test_a_record_that_outlived_its_assignment_while_it_waited_for_room_is
     """What waited before it is forgotten: admitted, it would overtake that when it is delivered anew."""
     app, intake = FakeApp(), Intake(2, FakeClock())
     events = [SimpleNamespace(message=message(offset, 1)) for offset in (5, 6, 7)]
-    admitting = asyncio.create_task(_agent_body(app, intake)(Stream(events)))
+    admitting = asyncio.ensure_future(_agent_body(app, intake)(Stream(events)))
     while intake.admitted < 2:  # noqa: ASYNC110 - the agent has no event of its own
         await asyncio.sleep(0)
     app.consumer_generation_id = 2
     intake.ledger.drop_older_than(2)
     taking = asyncio.create_task(intake.take(2))
     await admitting
+    assert intake.admitted == 2
     await _agent_body(app, intake)(Stream([SimpleNamespace(message=message(5, 2))]))
     assert [(record.offset, record.generation) for record in await taking] == [(5, 2)]
