@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from runtime.clock import utc_from_ms
+from runtime.disk import sync_folder
 from schemas.records import Picture
 
 _TEMPORARY_PREFIX: Final = ".part-"
@@ -85,7 +86,7 @@ class PictureFolder:
             _link_once(Path(temporary), path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         stored = self._find(key)
         if stored is None:
             raise FileNotFoundError(key)
@@ -103,12 +104,4 @@ def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ingest.spool_file import CorruptFileError, DiskError, Entry, SpoolFile
 from ingest.spool_lock import FileLock
+from runtime.disk import sync_folder
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.publisher import Message
@@ -172,7 +173,7 @@ class SpoolFolder:
             SpoolFile.create(new)
             # under its name a file is always whole, so that an empty one is known to be damaged
             new.rename(path)
-            self._sync_folder()
+            sync_folder(self._folder)
             return _Held(next(self._numbers), stem, lock, SpoolFile.open(path))
         except BaseException:
             self._delete_files(stem)
@@ -272,10 +273,3 @@ class SpoolFolder:
             lock.release()
             raise
         lock.remove()
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

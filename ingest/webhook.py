@@ -189,9 +189,7 @@ def _check_clock(guard: ClockGuard) -> None:
         raise unavailable() from error
 
 
-def raw_message(
-    tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id: int, topic: str = WEBHOOKS_RAW.name
-) -> Message:
+def raw_message(tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id: int, topic: str) -> Message:
     """The record of a lane's topic: the body byte for byte, everything else in headers."""
     event = CloudEvent(
         id=str(metadata.signal_id),

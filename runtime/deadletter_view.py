@@ -26,7 +26,7 @@ _SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
 # Hides too much rather than too little: without quotes everything up to the end of the line.
 _SECRET: Final = re.compile(
     rf"""({_NAME}\\*["'“”]?\s*[:=：＝]\s*)
-    (?: \\*"(?:[^"\\]|\\.)*+ | '[^'\n]*+ | “[^”\n]*+ | [^\n&]*+ )""",
+    (?: \\*"(?:[^"\\]|\\.)* | '[^'\n]*+ | “[^”\n]*+ | [^\n&]*+ )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 

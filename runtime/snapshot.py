@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from runtime.disk import sync_folder
+
 VERSION: Final = 1
 _LINES_A_WRITE: Final = 1000
 _LEFT_BEHIND_S: Final = 3600
@@ -75,7 +77,7 @@ class SnapshotFile:
         with self._lock:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(Header(version=VERSION, tenants=len(records), place=place), records)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     def _write(self, header: Header, records: Sequence[bytes]) -> None:
         # mkstemp gives 0600 and a name of its own to each of several writers
@@ -140,12 +142,3 @@ def _chunks(header: Header, records: Sequence[bytes]) -> Iterator[bytes]:
 
 def _lines(records: Iterable[bytes]) -> bytes:
     return b"".join(record + b"\n" for record in records)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Without it the name may be lost, though the content is not."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from runtime.backlog import Measurement
 from runtime.ids import received_at_of
 from schemas.headers import WebhookMetadata, read_webhook_metadata
 from schemas.plans import PLAN_TERMS, Plan
+from schemas.topics import WEBHOOKS_RAW
 from tests.support.http import exchange, post, read_answer, request
 from tests.support.ingress import Ingress, scripted_ingress
 from tests.support.tenants import Customer, new_customer
@@ -248,7 +249,7 @@ def test_a_raw_record_carries_everything_but_the_token() -> None:
     metadata = WebhookMetadata(
         signal_id, received_at_of(signal_id), "192.0.2.7", "agent", "text/plain", "chart=x", 3, 4
     )
-    message = raw_message(customer.tenant, metadata, b"\x00\xffab", 0xABC)
+    message = raw_message(customer.tenant, metadata, b"\x00\xffab", 0xABC, WEBHOOKS_RAW.name)
     headers = dict(message.headers)
     assert (message.topic, message.key, message.value) == ("webhooks.raw", customer.key, b"\x00\xffab")
     assert read_webhook_metadata(message.headers) == metadata
