@@ -141,4 +141,9 @@ async def calm(place: Arena) -> None:
 
 
 def endings(slots: Sequence[Slot]) -> str:
-    return "\n".join(f"{slot.spec.name}: {[ended.ending for ended in slot.endings]}" for slot in slots)
+    return "\n".join(ending(slot) for slot in slots)
+
+
+def ending(slot: Slot) -> str:
+    codes = [ended.ending for ended in slot.endings]
+    return f"{slot.spec.name}: {codes}\n{slot.story(150) if 'hung' in codes[-1:] else ''}"

@@ -25,6 +25,8 @@ DEADLINE_S: Final = 12.0
 
 PATIENCE_S: Final = 60.0
 
+_TRACEBACK_S: Final = 2.0
+
 WORKER: Final = "tests.support.harness.worker"
 
 Ending = int | Literal["hung"]
@@ -62,6 +64,7 @@ class Worker:
                 self.ending = await self.process.wait()
         except TimeoutError:
             self.ending = "hung"
+            await self._tell_where()
             await self.kill()
         return self.ending
 
@@ -69,6 +72,13 @@ class Worker:
         """SIGTERM, and `ended`."""
         self.tell_to_stop()
         return await self.ended(deadline_s)
+
+    async def _tell_where(self) -> None:
+        """What its threads do, among its lines."""
+        self.process.send_signal(signal.SIGABRT)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TRACEBACK_S):
+                await self.process.wait()
 
     async def kill(self) -> None:
         """SIGKILL, to it and all it started."""

@@ -4,6 +4,7 @@ It says `started`, `began ID`, `done ID`, `failed ID`, `cancelled ID` and `stopp
 """
 
 import asyncio
+import faulthandler
 import sys
 import tempfile
 import warnings
@@ -115,6 +116,7 @@ def _our_stage(spec: WorkerSpec, effect: Effect) -> Stage:
 
 def main(text: str) -> int:
     warnings.simplefilter("ignore")
+    faulthandler.enable()
     spec = msgspec.json.decode(text, type=WorkerSpec)
     code = run_plain(spec) if spec.flavour == "plain" else run_ours(spec)
     say("stopped")
