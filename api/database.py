@@ -21,6 +21,24 @@ async def read_rows(pool: Pool, query: str, *values: object) -> Sequence[Any]:
         return rows
 
 
+async def read_visible_rows(pool: Pool, opening: str, query: str, *values: object) -> Sequence[Any]:
+    """As `read_rows`, in a transaction that `opening` begins as the role which is to read.
+
+    `opening` goes to the server in one piece, so role and tenant cost one round trip.
+    """
+    async with pool.acquire(timeout=ACQUIRE_DEADLINE_S) as connection:
+        try:
+            async with asyncio.timeout(READ_DEADLINE_S):
+                await connection.execute(opening)
+                rows: Sequence[Any] = await connection.fetch(query, *values)
+                await connection.execute("COMMIT")
+        except BaseException:
+            # a transaction that stays open would lend its role and tenant to the next request
+            connection.terminate()
+            raise
+        return rows
+
+
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """Commits on exit, rolls back on any error. Raises `TimeoutError` after the deadline."""

@@ -44,6 +44,14 @@ class Access:
     def covers(self, user_id: UUID) -> bool:
         return self.user_id is None or self.user_id == user_id
 
+    @property
+    def opening(self) -> str:
+        """Begins a transaction in which Postgres shows no more than this."""
+        if self.user_id is None:
+            return _QUERIES["open_for_platform"]
+        # a statement in several parts takes no parameters; a UUID has nothing to escape
+        return _QUERIES["open_for_user"].format(user_id=UUID(int=self.user_id.int))
+
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:

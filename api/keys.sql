@@ -15,3 +15,9 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
 
 -- name: list_keys
 SELECT id, scope, user_id, label, created_at, revoked_at FROM api_keys ORDER BY id
+
+-- name: open_for_platform
+BEGIN READ ONLY; SET LOCAL ROLE alerts_platform_reader
+
+-- name: open_for_user
+BEGIN READ ONLY; SET LOCAL ROLE alerts_reader; SET LOCAL alerts.user_id = '{user_id}'

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from api.database import read_rows
+from api.database import read_visible_rows
 from api.dependencies import DEPENDENCIES, ApiDependencies
 from api.items import item_of
 from api.keys import Access
@@ -34,8 +34,8 @@ async def list_signals(request: web.Request) -> web.Response:
         raise RefusedError(NOT_FOUND)
     limit, before = _limit(request), _position(request, dependencies, user_id)
     # one row more than asked for tells whether there is another page
-    rows = await read_rows(dependencies.pool, _QUERIES["signals_of_user"], user_id, before, limit + 1)
-    if not rows and not await read_rows(dependencies.pool, _QUERIES["known_user"], user_id):
+    rows = await _read(dependencies, access, "signals_of_user", user_id, before, limit + 1)
+    if not rows and not await _read(dependencies, access, "known_user", user_id):
         raise RefusedError(NOT_FOUND)
     return json_response(_page(rows, limit, dependencies))
 
@@ -45,7 +45,7 @@ async def show_signal(request: web.Request) -> web.Response:
     dependencies = request.app[DEPENDENCIES]
     access = await _access(request, dependencies)
     signal_id = _path_id(request, "signal_id")
-    rows = await read_rows(dependencies.pool, _QUERIES["signal_by_id"], signal_id, access.user_id)
+    rows = await _read(dependencies, access, "signal_by_id", signal_id, access.user_id)
     if not rows:
         raise RefusedError(NOT_FOUND)
     return json_response(item_of(rows[0], dependencies.links.mint))
@@ -57,6 +57,10 @@ async def _access(request: web.Request, dependencies: ApiDependencies) -> Access
     if access is None:
         raise RefusedError(UNAUTHORIZED)
     return access
+
+
+async def _read(dependencies: ApiDependencies, access: Access, query: str, *values: object) -> Sequence[Any]:
+    return await read_visible_rows(dependencies.pool, access.opening, _QUERIES[query], *values)
 
 
 def _page(rows: Sequence[Any], limit: int, dependencies: ApiDependencies) -> dict[str, object]:

@@ -9,6 +9,7 @@ from runtime.pacer import Pacer
 from runtime.streams.record import StreamRecord
 from runtime.streams.service import Stage
 from runtime.streams.settle import Work
+from schemas.groups import GROUPS
 from schemas.records import Lane
 from schemas.topics import SIGNALS, SIGNALS_REPLAY, WEBHOOKS_OVERFLOW, WEBHOOKS_RAW, WEBHOOKS_REPLAY, Topic
 
@@ -28,12 +29,12 @@ class Route:
 
 
 ROUTES: Final[Mapping[Lane, Route]] = {
-    Lane.MAIN: Route("process", "alerts.process.main", WEBHOOKS_RAW, SIGNALS, paced=False),
+    Lane.MAIN: Route("process", GROUPS[WEBHOOKS_RAW], WEBHOOKS_RAW, SIGNALS, paced=False),
     Lane.OVERFLOW: Route(
-        "process-overflow", "alerts.process.overflow", WEBHOOKS_OVERFLOW, SIGNALS, paced=True
+        "process-overflow", GROUPS[WEBHOOKS_OVERFLOW], WEBHOOKS_OVERFLOW, SIGNALS, paced=True
     ),
     Lane.REPLAY: Route(
-        "process-replay", "alerts.process.replay", WEBHOOKS_REPLAY, SIGNALS_REPLAY, paced=True
+        "process-replay", GROUPS[WEBHOOKS_REPLAY], WEBHOOKS_REPLAY, SIGNALS_REPLAY, paced=True
     ),
 }
 """Every lane is a consumer group and a process of its own, so that none waits for another."""

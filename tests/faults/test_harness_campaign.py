@@ -145,5 +145,7 @@ def endings(slots: Sequence[Slot]) -> str:
 
 
 def ending(slot: Slot) -> str:
+    """How each process here ended, and where one that hung was."""
     codes = [ended.ending for ended in slot.endings]
-    return f"{slot.spec.name}: {codes}\n{slot.story(150) if 'hung' in codes[-1:] else ''}"
+    stuck = [slot.story(200, number) for number, code in enumerate(codes) if code == "hung"]
+    return "\n".join([f"{slot.spec.name}: {codes}", *stuck])

@@ -56,9 +56,9 @@ class Slot:
         except TimeoutError:
             raise AssertionError(f"{self.spec.name} does not start:\n{self.story()}") from None
 
-    def story(self, last: int = 40) -> str:
-        """The last lines of the last process here."""
-        lines = [line for line in self.stories[-1] if not line.startswith(("began", "done"))]
+    def story(self, last: int = 40, number: int = -1) -> str:
+        """The last lines of one of the processes here."""
+        lines = [line for line in self.stories[number] if not line.startswith(("began", "done"))]
         return "\n".join(lines[-last:])
 
     def kill(self) -> None:
