@@ -18,11 +18,11 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from api.database import read_rows, transaction
+from api.database import READ_DEADLINE_S, read_rows, reading, transaction
 from runtime.clock import Clock, utc_now
 from runtime.errors import InvalidError
 from runtime.ids import SignalIds
-from runtime.postgres import Pool
+from runtime.postgres import Connection, Pool
 from runtime.sql import load_queries
 from runtime.tokens import RandomText, new_api_key, token_hash
 
@@ -112,8 +112,16 @@ class ApiKeys:
     async def access(self, key: str) -> Access | None:
         """What the key's holder may see; None for a wrong or revoked one. Asks the database each time."""
         hashed = key_hash(key)
-        rows = await read_rows(self._pool, _QUERIES["find_key"], hashed) if hashed else ()
-        return Access(rows[0]["user_id"]) if rows else None
+        if hashed is None:
+            return None
+        async with reading(self._pool) as connection:
+            return await find_access(connection, hashed)
+
+
+async def find_access(connection: Connection, hashed: bytes) -> Access | None:
+    """As `ApiKeys.access`, by the hash and on a connection that goes on to read."""
+    row = await connection.fetchrow(_QUERIES["find_key"], hashed, timeout=READ_DEADLINE_S)
+    return Access(row["user_id"]) if row else None
 
 
 def key_hash(key: str) -> bytes | None:

@@ -1,19 +1,22 @@
 """`GET /api/users/{user_id}/signals` and `GET /api/signals/{signal_id}`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import web
 
-from api.database import read_visible_rows
+from api.database import read_visible_rows, reading
 from api.dependencies import DEPENDENCIES, ApiDependencies
 from api.items import item_of
-from api.keys import Access
+from api.keys import Access, find_access, key_hash
 from api.problems import INVALID_CURSOR, INVALID_LIMIT, NOT_FOUND, UNAUTHORIZED, Problem, RefusedError
 from runtime.errors import InvalidError
 from runtime.operations import json_response
+from runtime.postgres import Connection
 from runtime.sql import load_queries
 
 LIMIT_DEFAULT: Final = 50
@@ -25,42 +28,54 @@ _LIMIT: Final = re.compile(r"[0-9]{1,3}")
 _ABOVE_EVERY_ID: Final = UUID(int=2**128 - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The holder of a key, on a connection: whatever is read shows no more than the key allows."""
+
+    connection: Connection
+    access: Access
+
+    async def rows(self, query: str, *values: object) -> Sequence[Any]:
+        return await read_visible_rows(self.connection, self.access.opening, _QUERIES[query], *values)
+
+
 async def list_signals(request: web.Request) -> web.Response:
     """One page of a user's stored signals, newest first. Raises `RefusedError`."""
     dependencies = request.app[DEPENDENCIES]
-    access = await _access(request, dependencies)
-    user_id = _path_id(request, "user_id")
-    if not access.covers(user_id):
-        raise RefusedError(NOT_FOUND)
-    limit, before = _limit(request), _position(request, dependencies, user_id)
-    # one row more than asked for tells whether there is another page
-    rows = await _read(dependencies, access, "signals_of_user", user_id, before, limit + 1)
-    if not rows and not await _read(dependencies, access, "known_user", user_id):
-        raise RefusedError(NOT_FOUND)
+    async with _reader(request, dependencies) as reader:
+        user_id = _path_id(request, "user_id")
+        if not reader.access.covers(user_id):
+            raise RefusedError(NOT_FOUND)
+        limit, before = _limit(request), _position(request, dependencies, user_id)
+        # one row more than asked for tells whether there is another page
+        rows = await reader.rows("signals_of_user", user_id, before, limit + 1)
+        if not rows and not await reader.rows("known_user", user_id):
+            raise RefusedError(NOT_FOUND)
     return json_response(_page(rows, limit, dependencies))
 
 
 async def show_signal(request: web.Request) -> web.Response:
     """One signal, parked or not. Raises `RefusedError`: 404 alike for unknown, malformed and not allowed."""
     dependencies = request.app[DEPENDENCIES]
-    access = await _access(request, dependencies)
-    signal_id = _path_id(request, "signal_id")
-    rows = await _read(dependencies, access, "signal_by_id", signal_id, access.user_id)
+    async with _reader(request, dependencies) as reader:
+        rows = await reader.rows("signal_by_id", _path_id(request, "signal_id"), reader.access.user_id)
     if not rows:
         raise RefusedError(NOT_FOUND)
     return json_response(item_of(rows[0], dependencies.links.mint))
 
 
-async def _access(request: web.Request, dependencies: ApiDependencies) -> Access:
+@asynccontextmanager
+async def _reader(request: web.Request, dependencies: ApiDependencies) -> AsyncIterator[Reader]:
+    """Raises `RefusedError` for a missing or wrong key; what cannot be a key takes no connection."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    access = await dependencies.keys.access(key.strip()) if scheme.lower() == "bearer" else None
-    if access is None:
+    hashed = key_hash(key.strip()) if scheme.lower() == "bearer" else None
+    if hashed is None:
         raise RefusedError(UNAUTHORIZED)
-    return access
-
-
-async def _read(dependencies: ApiDependencies, access: Access, query: str, *values: object) -> Sequence[Any]:
-    return await read_visible_rows(dependencies.pool, access.opening, _QUERIES[query], *values)
+    async with reading(dependencies.pool) as connection:
+        access = await find_access(connection, hashed)
+        if access is None:
+            raise RefusedError(UNAUTHORIZED)
+        yield Reader(connection, access)
 
 
 def _page(rows: Sequence[Any], limit: int, dependencies: ApiDependencies) -> dict[str, object]:

@@ -101,10 +101,12 @@ UPDATE api_keys SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL
 
 -- name: list_users
 SELECT users.id AS user_id, users.name, users.plan, users.signals_quota, users.webhook_enabled, users.created_at,
-       users.allowed_addresses,
+       users.allowed_addresses, coalesce(usage.signals_used, 0) AS signals_used,
        config.default_chart_id, config.session_version, config.tv_cookies_valid AS session_valid,
        config.captures_consented_at IS NOT NULL AS captures_consented, config.captures_stopped
 FROM users
 JOIN user_config AS config ON config.user_id = users.id
+LEFT JOIN user_usage AS usage
+    ON usage.user_id = users.id AND usage.period = quota_period(users.quota_reset_at, now())
 WHERE users.deleted_at IS NULL AND ($1::uuid IS NULL OR users.id = $1)
 ORDER BY users.id

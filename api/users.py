@@ -37,12 +37,16 @@ class CreatedUser:
 
 @dataclass(frozen=True, slots=True)
 class UserSummary:
-    """A user without secrets. `session_version` 0: there never was a session. No addresses: any may send."""
+    """A user without secrets. `session_version` 0: there never was a session. No addresses: any may send.
+
+    `signals_used` counts in the present month of the quota.
+    """
 
     user_id: UUID
     name: str
     plan: Plan
     signals_quota: int | None
+    signals_used: int
     webhook_enabled: bool
     allowed_addresses: tuple[str, ...]
     default_chart_id: str | None
@@ -51,6 +55,11 @@ class UserSummary:
     captures_consented: bool
     captures_stopped: bool
     created_at: datetime
+
+    @property
+    def usage(self) -> str:
+        """Of the quota."""
+        return f"{self.signals_used}/{'-' if self.signals_quota is None else self.signals_quota}"
 
     @property
     def captures(self) -> str:

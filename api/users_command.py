@@ -10,6 +10,7 @@ import click
 from pydantic import SecretStr
 
 from api.administration import show_table, with_pool
+from api.quota_command import release_parked
 from api.settings import UsersSettings
 from api.tenants import Tenants
 from api.users import NewUser, UserSummary
@@ -67,6 +68,9 @@ def command(context: click.Context) -> None:
     context.obj = Administration(context.obj)
 
 
+command.add_command(release_parked)
+
+
 @command.command("add")
 @click.option("--name", required=True)
 @click.option("--plan", type=click.Choice([plan.value for plan in Plan]), required=True)
@@ -103,10 +107,10 @@ def list_users(administration: Administration) -> None:
     """Show all users that are not deleted."""
     users = administration.run(lambda tenants: tenants.list_users())
     rows = [
-        (user.user_id, user.plan, user.webhook_enabled, user.captures, _senders(user), user.name)
+        (user.user_id, user.plan, user.webhook_enabled, user.captures, user.usage, _senders(user), user.name)
         for user in users
     ]
-    show_table(("user_id", "plan", "webhook", "captures", "senders", "name"), rows)
+    show_table(("user_id", "plan", "webhook", "captures", "signals", "senders", "name"), rows)
 
 
 @command.command("set-session")

@@ -46,6 +46,12 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
         "processors.indicators_command:command", "Check and try the files that say how messages are read."
     ),
     "migrate": Subcommand("sinks.migrate_command:command", "Bring the database to the newest version."),
+    "partitions": Subcommand(
+        "sinks.partitions_command:command", "Make and remove partitions of the big tables."
+    ),
+    "reconcile": Subcommand(
+        "sinks.reconcile_command:command", "Prove that nothing that was accepted is lost."
+    ),
     "topics": Subcommand("runtime.topics_command:command", "Create and list the Kafka topics."),
     "contracts": Subcommand(
         "deploy.contracts_command:command", "Generate and check the published contracts.", uses_env_file=False
@@ -53,6 +59,7 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "deadletters": Subcommand(
         "runtime.deadletters_command:command", "See what could not be handled, and put it back."
     ),
+    "offsets": Subcommand("runtime.offsets_command:command", "Save and restore how far the store has read."),
     "check-config": Subcommand("deploy.check_config:command", "Show the effective settings."),
     "chart-site": Subcommand(
         "deploy.local.chart.command:chart_site", "Serve the chart look-alike.", uses_env_file=False

@@ -27,7 +27,8 @@ async def open_pool(settings: PostgresSettings, application: str) -> AsyncIterat
         command_timeout=settings.command_timeout_s,
         max_inactive_connection_lifetime=60,
         init=_set_up_connection,
-        server_settings={"application_name": f"alerts-{application}"},
+        # compiling a statement takes longer than any of ours should run
+        server_settings={"application_name": f"alerts-{application}", "jit": "off"},
     )
     _ = await pool
     try:

@@ -8,10 +8,11 @@ from typing import Final, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from runtime.errors import TransientError
-from runtime.kafka import create_producer, stop_client, until_started
+from runtime.kafka import create_producer, partition_of, stop_client, until_started
 from runtime.settings import KafkaSettings
 from schemas.headers import Headers
 from schemas.topics import MESSAGE_BYTES, TOPICS
@@ -43,28 +44,52 @@ class Publisher(Protocol):
 
 
 class KafkaPublisher:
-    """On an idempotent aiokafka producer."""
+    """On an idempotent aiokafka producer.
+
+    Makes the batches itself: record by record the producer's own way costs four times as much.
+    """
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
 
     async def publish(self, messages: Sequence[Message]) -> None:
         async with asyncio.timeout(PUBLISH_DEADLINE_S):
-            acks = [await self._enqueue(message) for message in messages]
+            acks = [
+                await self._producer.send_batch(batch, topic, partition=partition)
+                for topic, partition, batch in await self._batches(messages)
+            ]
             results = await asyncio.gather(*acks, return_exceptions=True)
         for result in results:
             if isinstance(result, asyncio.CancelledError):
-                # the producer was stopped with the record in it; as it is, it would look like our own end
+                # the producer was stopped with the batch in it; as it is, it would look like our own end
                 raise TransientError("the producer was stopped")
             if isinstance(result, BaseException):
                 raise result
 
-    async def _enqueue(self, message: Message) -> "asyncio.Future[object]":
-        _check_size(message)
-        ack: asyncio.Future[object] = await self._producer.send(
-            message.topic, message.value, key=message.key, headers=message.headers
-        )
-        return ack
+    async def _batches(self, messages: Sequence[Message]) -> list[tuple[str, int, BatchBuilder]]:
+        """In an order that keeps that of each key. Raises when one message is too large for its topic."""
+        partitions = {
+            topic: sorted(await self._producer.partitions_for(topic))
+            for topic in dict.fromkeys(message.topic for message in messages)
+        }
+        made: list[tuple[str, int, BatchBuilder]] = []
+        filling: dict[tuple[str, int], BatchBuilder] = {}
+        for message in messages:
+            _check_size(message)
+            known = partitions[message.topic]
+            place = message.topic, partition_of(message.key, known, known)
+            batch = filling.get(place)
+            if batch is None or not _append(batch, message):
+                batch = filling[place] = self._producer.create_batch()
+                made.append((*place, batch))
+                _append(batch, message)
+        return made
+
+
+def _append(batch: BatchBuilder, message: Message) -> bool:
+    """False: the batch is full. An empty one takes a message of any size."""
+    added = batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
+    return added is not None
 
 
 def sent_bytes(key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> int:

@@ -14,6 +14,7 @@ Headers = list[tuple[str, bytes]]
 
 METADATA_BYTES: Final = 256
 QUERY_BYTES: Final = 2048
+_WANTED: Final[tuple[Headers, Headers]] = ([], [("captures_wanted", b"true")])
 _KINDS: Final = 64
 _MOMENTS: Final = 256
 _SENDERS: Final = 256
@@ -56,6 +57,8 @@ class WebhookMetadata(msgspec.Struct, frozen=True):
     query: str
     tenant_revision: int
     body_bytes: int
+    captures_wanted: bool = False
+    """Of a replay: rows that it stores first get their pictures, late as these are."""
 
 
 def rfc3339(moment: datetime) -> str:
@@ -105,6 +108,7 @@ def webhook_headers(metadata: WebhookMetadata) -> Headers:
         ("query", metadata.query.encode("utf-8", "replace")[:QUERY_BYTES]),
         ("tenant_revision", b"%d" % metadata.tenant_revision),
         ("body_bytes", b"%d" % metadata.body_bytes),
+        *_WANTED[metadata.captures_wanted],
     ]
 
 
@@ -135,6 +139,7 @@ def read_webhook_metadata(headers: Iterable[tuple[str, bytes]]) -> WebhookMetada
             query=values["query"],
             tenant_revision=int(values["tenant_revision"]),
             body_bytes=int(values["body_bytes"]),
+            captures_wanted=values.get("captures_wanted") == "true",
         )
     except KeyError as error:
         raise HeaderError(f"no header {error.args[0]}") from error

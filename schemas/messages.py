@@ -139,9 +139,9 @@ PARTICIPANTS: Final[tuple[Participant, ...]] = (
     ),
     Participant(
         "sink",
-        "Stores signals, then asks for their pictures; relays tenants.",
+        "Stores signals, then asks for their pictures; relays tenants; reconciles all topics with the store.",
         sends=(SIGNALS_STORED, *CAPTURES.values(), TENANTS, DEADLETTERS),
-        receives=(SIGNALS, SIGNALS_REPLAY, CAPTURE_EVENTS, WEBHOOKS_REFUSED),
+        receives=(*_LANES, SIGNALS, SIGNALS_REPLAY, CAPTURE_EVENTS, WEBHOOKS_REFUSED, DEADLETTERS),
     ),
     Participant(
         "capture",

@@ -28,7 +28,7 @@ BATCH: Final = 500
 LOCK_KEY: Final = 7_281_445_020
 """Advisory lock: of all sinks one relays at a time, so that an older revision cannot overtake a newer one."""
 
-_QUERIES: Final = load_queries("sinks", "queries.sql")
+_QUERIES: Final = load_queries("sinks", "relay.sql")
 
 log = get_logger(__name__)
 

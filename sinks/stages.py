@@ -1,44 +1,32 @@
-"""The work of the sink: signals and capture events, batch by batch."""
+"""The work of the sink: signals become rows, capture events become their outcome."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-from uuid import UUID
+from typing import Any, Final, TypeVar
 
 from runtime.clock import Clock, utc_now
 from runtime.errors import InvalidError
+from runtime.ids import RandomPool, received_at_of
+from runtime.logging import get_logger
 from runtime.metrics import Metrics
-from runtime.publisher import Message, Publisher
+from runtime.publisher import Publisher
 from runtime.streams.record import StreamRecord
-from schemas.codec import RecordDecodeError, RecordT, decode, encode
-from schemas.headers import (
-    CAPTURE_REQUEST_TYPE,
-    STORED_SIGNAL_TYPE,
-    CloudEvent,
-    HeaderError,
-    event_headers,
-    read_webhook_metadata,
-    traceparent,
-)
-from schemas.plans import Plan
-from schemas.records import (
-    CaptureEvent,
-    CaptureRequest,
-    Disposition,
-    Record,
-    ScreenshotStatus,
-    Signal,
-    StoredSignal,
-)
-from schemas.topics import CAPTURES, SIGNALS_STORED
-from sinks.store import AcceptedSignal, SignalStore
+from schemas.codec import RecordDecodeError, decode
+from schemas.headers import HeaderError, read_webhook_metadata
+from schemas.records import CaptureEvent, Disposition, Record, ScreenshotStatus, Signal
+from sinks.capture_store import CaptureStore
+from sinks.messages import RowMessages
+from sinks.store import AcceptedSignal, SignalStore, StoredBatch
 
 SIGNALS_STAGE: Final = "sink"
+REPLAY_STAGE: Final = "sink-replay"
 EVENTS_STAGE: Final = "sink-events"
 
+RecordT = TypeVar("RecordT", bound=Record)
 
-@dataclass(frozen=True, slots=True)
+log = get_logger(__name__)
+
+
 class SignalStage:
     """Stores signals, then asks for their captures and announces them.
 
@@ -46,78 +34,74 @@ class SignalStage:
     record that comes again asks again for every row that is still pending.
     """
 
-    store: SignalStore
-    publisher: Publisher
-    metrics: Metrics
-    clock: Clock
+    def __init__(self, store: SignalStore, publisher: Publisher, metrics: Metrics, clock: Clock) -> None:
+        self.store = store
+        self._publisher = publisher
+        self._metrics = metrics
+        self._clock = clock
+        self._messages = RowMessages(clock, RandomPool().bits)
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
-        accepted = [_accepted(record) for record in records]
-        inserted = await self.store.insert(accepted)
-        self.metrics.signals_stored.labels("inserted").inc(inserted)
-        self.metrics.signals_stored.labels("repeated").inc(len(accepted) - inserted)
-        rows = await self.store.stored([signal.signal_id for signal, _metadata in accepted])
-        pending = [row for row in rows if _wants_capture(row)]
-        await self.publisher.publish([self._request(row) for row in pending])
-        await self.publisher.publish([self._announcement(row) for row in rows])
+        await self._store([read_accepted(record) for record in records])
+
+    async def replay(self, records: Sequence[StreamRecord]) -> None:
+        """As `work`; of rows already there the parsed columns follow a higher revision of the parser."""
+        accepted = [read_accepted(record) for record in records]
+        await self._store(accepted)
+        self._metrics.signals_stored.labels("reparsed").inc(await self.store.reparse(accepted))
+
+    async def _store(self, accepted: Sequence[AcceptedSignal]) -> None:
+        batch = await self.store.insert(accepted, utc_now(self._clock))
+        self._count(batch, len(accepted))
+        pending = [row for row in batch.rows if wants_capture(row)]
+        await self._publisher.publish(
+            [
+                *(self._messages.capture_request(row) for row in pending),
+                *(self._messages.announcement(row) for row in batch.rows),
+            ]
+        )
         await self.store.mark_captures_requested([row["id"] for row in pending])
 
-    def _request(self, row: Any) -> Message:
-        plan = Plan(row["plan"])
-        request = CaptureRequest(
-            signal_id=row["id"],
-            user_id=row["user_id"],
-            plan=plan,
-            request_no=row["capture_request_no"],
-            received_at=row["timestamp"],
-            capture_by=row["capture_by"],
-            chart_id=row["chart_id"],
-            ticker=row["ticker"],
-            interval=row["interval"],
-        )
-        return self._message(CAPTURES[plan].name, CAPTURE_REQUEST_TYPE, row, request)
-
-    def _announcement(self, row: Any) -> Message:
-        stored = StoredSignal(
-            signal_id=row["id"],
-            user_id=row["user_id"],
-            disposition=Disposition(row["disposition"]),
-            sequence=row["sequence"],
-        )
-        return self._message(SIGNALS_STORED.name, STORED_SIGNAL_TYPE, row, stored)
-
-    def _message(self, topic: str, kind: str, row: Any, record: Record) -> Message:
-        signal_id: UUID = row["id"]
-        event = CloudEvent(
-            id=str(signal_id),
-            type=kind,
-            source="sink",
-            time=utc_now(self.clock),
-            traceparent=traceparent(signal_id, secrets.randbits(64)),
-        )
-        return Message(topic, str(row["user_id"]).encode(), encode(record), event_headers(event))
+    def _count(self, batch: StoredBatch, signals: int) -> None:
+        stored = self._metrics.signals_stored
+        stored.labels("inserted").inc(batch.count(Disposition.STORED))
+        stored.labels("parked").inc(batch.count(Disposition.PARKED))
+        stored.labels("expired").inc(batch.expired)
+        stored.labels("repeated").inc(signals - batch.inserted - batch.expired)
+        if batch.over_quota:
+            self._metrics.signals_over_quota.inc(batch.over_quota)
+            log.warning("quota_exceeded", signals=batch.over_quota)
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureEventStage:
     """Applies what the capture workers report."""
 
-    store: SignalStore
+    store: CaptureStore
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
         await self.store.apply([_decoded(record, CaptureEvent) for record in records])
 
 
-def _wants_capture(row: Any) -> bool:
+def wants_capture(row: Any) -> bool:
     pending = row["screenshot_status"] == ScreenshotStatus.PENDING
-    return bool(pending and row["disposition"] == Disposition.STORED)
+    # a replay may have taken ticker and chart away since
+    possible = row["ticker"] is not None and row["chart_id"] is not None
+    return bool(pending and possible and row["disposition"] == Disposition.STORED)
 
 
-def _accepted(record: StreamRecord) -> AcceptedSignal:
+def read_accepted(record: StreamRecord) -> AcceptedSignal:
+    """Raises `InvalidError`. The id must be of the time it claims: it chooses the row's partition."""
+    signal = _decoded(record, Signal)
     try:
-        return _decoded(record, Signal), read_webhook_metadata(record.headers)
+        call = read_webhook_metadata(record.headers)
     except HeaderError as error:
         raise InvalidError("bad_headers", str(error)) from error
+    if signal.received_at != received_at_of(signal.signal_id):
+        raise InvalidError("bad_id", "not of the moment of received_at")
+    if call.signal_id != signal.signal_id:
+        raise InvalidError("bad_headers", "of another signal")
+    return AcceptedSignal(signal, record.value, call)
 
 
 def _decoded(record: StreamRecord, kind: type[RecordT]) -> RecordT:

@@ -1,122 +1,151 @@
-"""Everything the sink does in Postgres. Each method is one transaction and idempotent."""
+"""Everything the sink does to signals in Postgres. Each method is one transaction and idempotent."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from runtime.postgres import Pool
+from runtime.errors import InvalidError, TransientError
+from runtime.postgres import Connection, Pool
 from runtime.sql import load_queries
 from schemas.headers import WebhookMetadata
 from schemas.plans import PLAN_TERMS
-from schemas.records import CaptureEvent, CaptureEventKind, ScreenshotStatus, Signal
-from sinks.partitions import KnownPartitions
+from schemas.records import Disposition, Signal
+from sinks.partitions import LONGEST_KEPT_DAYS, KnownPartitions
 
-STATUS_OF: Final[Mapping[CaptureEventKind, ScreenshotStatus]] = {
-    CaptureEventKind.STARTED: ScreenshotStatus.PROCESSING,
-    CaptureEventKind.COMPLETED: ScreenshotStatus.COMPLETED,
-    CaptureEventKind.FAILED: ScreenshotStatus.FAILED,
-    CaptureEventKind.SKIPPED: ScreenshotStatus.SKIPPED,
-    CaptureEventKind.SESSION_EXPIRED: ScreenshotStatus.SKIPPED,
-    CaptureEventKind.ACCOUNT_FLAGGED: ScreenshotStatus.SKIPPED,
-}
+_QUERIES: Final = load_queries("sinks", "signals.sql")
 
-_QUERIES: Final = load_queries("sinks", "queries.sql")
+_PLANS: Final = [plan.value for plan in PLAN_TERMS]
+_KEPT: Final = [timedelta(days=terms.signals_kept_days) for terms in PLAN_TERMS.values()]
+_CAPTURE_WITHIN: Final = [timedelta(seconds=terms.capture_within_s) for terms in PLAN_TERMS.values()]
 
-AcceptedSignal = tuple[Signal, WebhookMetadata]
+
+class AcceptedSignal(msgspec.Struct, frozen=True):
+    """A signal, its record's bytes, and what the ingress knew of the call."""
+
+    signal: Signal
+    json: bytes
+    call: WebhookMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """The rows of a batch as they are after it, the `inserted` new ones first.
+
+    `expired` signals have none, `over_quota` were stored all the same.
+    """
+
+    rows: Sequence[Any]
+    inserted: int = 0
+    expired: int = 0
+    over_quota: int = 0
+
+    def count(self, disposition: Disposition) -> int:
+        """How many of the new rows."""
+        return sum(row["disposition"] == disposition for row in self.rows[: self.inserted])
 
 
 class SignalStore:
-    """Signals, their audit rows and what becomes of their pictures.
+    """Signals, their audit rows and their count in the quota.
 
-    Errors are asyncpg's, to be sorted by `runtime.errors.classify`; a batch that raises has changed nothing.
+    Errors are asyncpg's, to be sorted by `runtime.errors.classify`, and `InvalidError` for a signal of a
+    tenant nobody knows; a batch that raises has changed nothing.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._partitions = KnownPartitions()
 
-    async def insert(self, accepted: Sequence[AcceptedSignal]) -> int:
-        """Insert what is not there yet; returns how many rows are new. The main lane never overwrites."""
-        await self._ensure_partitions([signal for signal, _metadata in accepted])
-        signals = _to_json([_signal_row(signal) for signal, _metadata in accepted])
-        audits = _to_json([_audit_row(signal, metadata) for signal, metadata in accepted])
-        async with self._pool.acquire() as connection, connection.transaction():
-            status = await connection.execute(_QUERIES["insert_signals"], signals)
-            await connection.execute(_QUERIES["insert_audit_logs"], audits)
+    async def insert(self, accepted: Sequence[AcceptedSignal], now: datetime) -> StoredBatch:
+        """Insert what is not there yet. What is there stays as it is."""
+        by_id = {item.signal.signal_id: item for item in accepted}
+        oldest = now - timedelta(days=LONGEST_KEPT_DAYS)
+        items = [item for item in by_id.values() if item.signal.received_at >= oldest]
+        rows = await self._insert(items, now) if items else []
+        known = {row["id"] for row in rows}
+        others = [signal_id for signal_id in by_id if signal_id not in known]
+        met_again = await self._pool.fetch(_QUERIES["stored_signals"], others) if others else []
+        over_quota = rows[0]["over_quota"] if rows else 0
+        return StoredBatch([*rows, *met_again], len(rows), len(others) - len(met_again), over_quota)
+
+    async def reparse(self, accepted: Sequence[AcceptedSignal]) -> int:
+        """Update the parsed columns of rows that were parsed by an older revision; returns how many."""
+        newest = sorted(accepted, key=lambda item: item.signal.source.parse_revision)
+        # of two readings of one signal only one may take part in the update
+        records = [item.json for item in {item.signal.signal_id: item for item in newest}.values()]
+        status = await self._pool.execute(_QUERIES["reparse_signals"], _json_array(records))
         return int(status.rsplit(" ", 1)[-1])
 
-    async def stored(self, signal_ids: Sequence[UUID]) -> list[Any]:
-        """The rows as the database has them now, in id order."""
-        rows: list[Any] = await self._pool.fetch(_QUERIES["stored_signals"], list(signal_ids))
-        return rows
-
     async def mark_captures_requested(self, signal_ids: Sequence[UUID]) -> None:
-        await self._pool.execute(_QUERIES["mark_captures_requested"], list(signal_ids))
+        if signal_ids:
+            await self._pool.execute(_QUERIES["mark_captures_requested"], list(signal_ids))
 
-    async def apply(self, events: Sequence[CaptureEvent]) -> None:
-        """Apply capture events in order. An event older than the row's state changes nothing."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            for event in events:
-                await self._apply_one(connection, event)
+    async def _insert(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
+        await self._ensure_partitions(items)
+        try:
+            return await self._insert_rows(items, now)
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name is not None:
+                raise
+            # a partition is gone that was in place
+            self._partitions.clear()
+            raise TransientError("a partition is missing") from error
 
-    async def _ensure_partitions(self, signals: Sequence[Signal]) -> None:
-        missing = self._partitions.missing(signal.received_at for signal in signals)
+    async def _insert_rows(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
+        values = (
+            _json_array([item.json for item in items]),
+            _json_array([_call_row(item.call) for item in items]),
+            _PLANS,
+            [now - kept for kept in _KEPT],
+            _CAPTURE_WITHIN,
+            now,
+        )
+        async with self._pool.acquire() as connection:
+            while True:
+                async with connection.transaction():
+                    if turns := await _lock_usage(connection, items):
+                        rows: Sequence[Any] = await connection.fetch(
+                            _QUERIES["insert_signals"], *values, list(turns), list(turns.values())
+                        )
+                        return rows
+                await connection.execute(_QUERIES["make_usage"], *_usage_of(items))
+
+    async def _ensure_partitions(self, items: Sequence[AcceptedSignal]) -> None:
+        missing = self._partitions.missing(item.signal.received_at for item in items)
         if missing:
             await self._pool.execute(_QUERIES["ensure_partitions"], missing)
             self._partitions.add(missing)
 
-    async def _apply_one(self, connection: Any, event: CaptureEvent) -> None:
-        picture = event.picture
-        if picture is not None:
-            await connection.execute(
-                _QUERIES["insert_screenshot"],
-                picture.key,
-                event.user_id,
-                picture.size_bytes,
-                picture.width_px,
-                picture.height_px,
-                event.kind.value,
-                max(event.tries, 1),
-                event.timings_ms,
-                picture.captured_at,
-            )
-        await connection.execute(
-            _QUERIES["apply_capture_event"],
-            event.signal_ids,
-            STATUS_OF[event.kind].value,
-            event.reason,
-            event.warning,
-            event.request_no,
-            event.kind.rank,
-            picture.key if picture else None,
-        )
-        if event.kind is CaptureEventKind.SESSION_EXPIRED:
-            await connection.execute(_QUERIES["expire_session"], event.user_id, event.session_version)
-        if event.kind is CaptureEventKind.ACCOUNT_FLAGGED:
-            await connection.execute(_QUERIES["stop_captures"], event.user_id, event.reason)
+
+async def _lock_usage(
+    connection: Connection, items: Sequence[AcceptedSignal]
+) -> Mapping[UUID, datetime] | None:
+    """When the quotas turn, by user. None: rows have to be made first, and what is locked must be let go."""
+    rows = await connection.fetch(_QUERIES["wanted_usage"], *_usage_of(items))
+    turns: dict[UUID, datetime] = {row["user_id"]: row["turn"] for row in rows}
+    if turns.keys() != {item.signal.user_id for item in items}:
+        raise InvalidError("unknown_user")
+    return turns if all(row["there"] for row in rows) else None
 
 
-def _signal_row(signal: Signal) -> dict[str, Any]:
-    row = msgspec.structs.asdict(signal)
-    capture_within = timedelta(seconds=PLAN_TERMS[signal.plan].capture_within_s)
-    return {**row, "capture_by": signal.received_at + capture_within}
+def _usage_of(items: Sequence[AcceptedSignal]) -> tuple[list[UUID], list[datetime]]:
+    return [item.signal.user_id for item in items], [item.signal.received_at for item in items]
 
 
-def _audit_row(signal: Signal, metadata: WebhookMetadata) -> dict[str, Any]:
-    return {
-        "signal_id": signal.signal_id,
-        "user_id": signal.user_id,
-        "received_at": signal.received_at,
-        "client_address": metadata.client_address,
-        "user_agent": metadata.user_agent,
-        "content_type": metadata.content_type,
-        "body_bytes": metadata.body_bytes,
-        "lane": signal.lane,
+def _call_row(call: WebhookMetadata) -> bytes:
+    row: Mapping[str, Any] = {
+        "client_address": call.client_address,
+        "user_agent": call.user_agent,
+        "content_type": call.content_type,
+        "body_bytes": call.body_bytes,
+        "captures_wanted": call.captures_wanted,
     }
+    return msgspec.json.encode(row)
 
 
-def _to_json(rows: Sequence[dict[str, Any]]) -> str:
-    return msgspec.json.encode(rows, enc_hook=str).decode()
+def _json_array(values: Sequence[bytes]) -> str:
+    return (b"[" + b",".join(values) + b"]").decode()

@@ -16,7 +16,15 @@ from tests.support.stack import Databases, kafka_node, postgres_cluster
 _FOLDER = pytest.StashKey[Path]()
 
 # A stack that happens to run in this clone must not become a part of a test.
-_ENVIRONMENT_OF_A_STACK = ("KAFKA_BOOTSTRAP", "DATABASE_URL", "CHART_ORIGIN")
+_ENVIRONMENT_OF_A_STACK = (
+    "KAFKA_BOOTSTRAP",
+    "DATABASE_URL",
+    "SINK_DATABASE_URL",
+    "SINK_OWNER_URL",
+    "CAPTURE_DATABASE_URL",
+    "API_DATABASE_URL",
+    "CHART_ORIGIN",
+)
 
 
 # A busy machine is no failure: nothing here asserts times.

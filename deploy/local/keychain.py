@@ -32,6 +32,9 @@ class Keychain(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     postgres_password: SecretStr = Field(default_factory=_new_secret)
+    sink_database_password: SecretStr = Field(default_factory=_new_secret)
+    capture_database_password: SecretStr = Field(default_factory=_new_secret)
+    api_database_password: SecretStr = Field(default_factory=_new_secret)
     storage_key_secret: SecretStr = Field(default_factory=_new_secret)
     api_link_secret: SecretStr = Field(default_factory=_new_secret)
     chart_site_secret: SecretStr = Field(default_factory=_new_secret)

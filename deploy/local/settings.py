@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import Port, Section
 
@@ -37,4 +37,14 @@ class LocalSettings(Section):
     # set: the real service is used and the embedded one is not started
     kafka_bootstrap: str | None = Field(None, description="brokers to use instead of the embedded one")
     database_url: SecretStr | None = Field(None, description="database to use instead of the embedded one")
+    sink_database_url: SecretStr | None = Field(None, description="the same database for the sink's login")
+    capture_database_url: SecretStr | None = Field(None, description="… for the capture role's login")
+    api_database_url: SecretStr | None = Field(None, description="… for the API's login")
     chart_origin: str | None = Field(None, description="chart site to use instead of the look-alike")
+
+    @model_validator(mode="after")
+    def _one_database(self) -> "LocalSettings":
+        logins = (self.sink_database_url, self.capture_database_url, self.api_database_url)
+        if self.database_url is None and any(logins):
+            raise ValueError("SINK_, CAPTURE_ and API_DATABASE_URL need DATABASE_URL, the database's owner")
+        return self

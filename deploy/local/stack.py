@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import SecretStr
-
 from deploy.local.addresses import Addresses
 from deploy.local.browser import browser_user, find_browser
 from deploy.local.child import Program
@@ -16,6 +14,7 @@ from deploy.local.files import rotate, write_private
 from deploy.local.kafka import KafkaNode
 from deploy.local.keychain import Keychain
 from deploy.local.layout import Layout
+from deploy.local.logins import chosen_urls, embedded_logins, ensure_logins
 from deploy.local.part import HttpPart, Part
 from deploy.local.postgres import PostgresCluster
 from deploy.local.settings import INSTANCES, LocalSettings
@@ -27,6 +26,7 @@ from deploy.local.variables import (
     chart_site_variables,
     default_variables,
     external_variables,
+    inherited_variables,
     process_variables,
     unless_chosen,
 )
@@ -41,6 +41,20 @@ SERVICE_STOP_DEADLINE_S: Final = 5.0
 
 _MIGRATE_DEADLINE_S: Final = 120
 _TOPICS_DEADLINE_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """The database for its owner, and for each process that needs it."""
+
+    owner: str
+    by_instance: Mapping[str, str]
+
+    def variables(self, instance: str) -> Variables:
+        """Empty, which counts as unset, for a process that has no use for the database."""
+        own = {"DATABASE_URL": self.by_instance.get(instance, "")}
+        # retention is the owner's, and the sink's to do
+        return {**own, "SINK_OWNER_URL": self.owner} if instance == "sink" else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +116,7 @@ class StackPlan:
         return Program(
             name=name,
             arguments=(*self.command, *arguments),
-            environment={**self.values, **variables},
+            environment={**inherited_variables(self.values), **variables},
             log=self.layout.log(name),
             folder=self.layout.root,
             death_signal=signal.SIGKILL,
@@ -131,12 +145,11 @@ class LocalStack:
             group.create_task(self._start_kafka())
             group.create_task(self._start_chart_site())
             database = group.create_task(self._start_database())
-        url = database.result()
-        variables = self._plan.variables(url)
+        variables = self._plan.variables(database.result().owner)
         look_alike = not self._plan.settings.chart_origin
         demo = await ensure_demo(self._plan.keychain, variables, self._clock, look_alike=look_alike)
         write_private(self._plan.layout.environment, format_environment(variables))
-        await self._start_roles(variables)
+        await self._start_roles(variables, database.result())
         write_private(self._plan.layout.demo, demo.to_json(self._plan.addresses))
         return demo
 
@@ -171,19 +184,29 @@ class LocalStack:
         if not self._plan.settings.chart_origin:
             await self._keep(self._plan.chart_site(), self._services, SERVICE_STOP_DEADLINE_S).ready()
 
-    async def _start_database(self) -> str:
-        url = self._plan.settings.database_url
-        if url is None:
-            self._cluster = self._plan.postgres()
-            await self._keep(self._cluster, self._services, SERVICE_STOP_DEADLINE_S).ready()
-            url = SecretStr(self._cluster.url())
+    async def _start_database(self) -> DatabaseUrls:
+        chosen = self._plan.settings.database_url
+        url = await self._start_cluster() if chosen is None else chosen.get_secret_value()
         async with asyncio.timeout(_MIGRATE_DEADLINE_S):
-            await migrate(url.get_secret_value())
-        return url.get_secret_value()
+            await migrate(url)
+            if chosen is not None:
+                return DatabaseUrls(url, chosen_urls(self._plan.settings, url))
+            logins = embedded_logins(self._plan.keychain)
+            await ensure_logins(url, logins.values())
+        return DatabaseUrls(url, {name: login.url(url) for name, login in logins.items()})
 
-    async def _start_roles(self, variables: Variables) -> None:
+    async def _start_cluster(self) -> str:
+        self._cluster = self._plan.postgres()
+        await self._keep(self._cluster, self._services, SERVICE_STOP_DEADLINE_S).ready()
+        return self._cluster.url()
+
+    async def _start_roles(self, variables: Variables, database: DatabaseUrls) -> None:
         roles = [
-            self._keep(self._plan.role(name, variables), self._roles, ROLE_STOP_DEADLINE_S)
+            self._keep(
+                self._plan.role(name, {**variables, **database.variables(name)}),
+                self._roles,
+                ROLE_STOP_DEADLINE_S,
+            )
             for name in INSTANCES
         ]
         async with asyncio.TaskGroup() as group:

@@ -13,6 +13,13 @@ from deploy.local.settings import LocalSettings
 _DRAIN_DEADLINE_S: Final = 7
 
 _EXTERNAL_PREFIXES: Final = ("KAFKA_", "DATABASE_", "S3_")
+_DATABASE_URLS: Final = (
+    "DATABASE_URL",
+    "SINK_DATABASE_URL",
+    "CAPTURE_DATABASE_URL",
+    "API_DATABASE_URL",
+    "SINK_OWNER_URL",
+)
 
 Variables = dict[str, str]
 
@@ -49,6 +56,11 @@ def process_variables() -> Variables:
         "LOG_FORMAT": "json",
         "OPERATIONS_DRAIN_DEADLINE_S": str(_DRAIN_DEADLINE_S),
     }
+
+
+def inherited_variables(values: Mapping[str, str]) -> Variables:
+    """What the supervisor's children take over from a person; who they are to the database they are told."""
+    return {name: value for name, value in values.items() if name not in _DATABASE_URLS}
 
 
 def external_variables(values: Mapping[str, str]) -> Variables:

@@ -149,6 +149,7 @@ class Settler:
             except Exception as refused:
                 if classify(refused) is not Failure.TRANSIENT:
                     raise FatalError(f"{self._context.stage}: no dead letter possible") from refused
+                log.warning("deadletter_waiting", stage=self._context.stage, reason=reason_of(refused))
                 await self._pause(wait_s)
             else:
                 return True

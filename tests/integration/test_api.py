@@ -24,9 +24,9 @@ from runtime.ids import lowest_id_at, unix_ms_of, uuid7
 from runtime.postgres import Pool
 from runtime.sql import load_queries
 from schemas.records import CaptureEvent, CaptureEventKind, Picture, Signal
-from sinks.store import SignalStore
+from sinks.capture_store import CaptureStore
 from tests.support.api import ReadSide, new_signal, pool_of, serve_read_side, store
-from tests.support.tenants import insert_tenant, new_customer, new_user_id
+from tests.support.tenants import insert_tenant, new_customer
 from tests.support.wire import open_wire
 
 PICTURE = b"\x89PNG picture"
@@ -116,7 +116,7 @@ async def complete(pool: Pool, signal: Signal, key: str = PICTURE_KEY) -> None:
         fence=0,
         picture=picture,
     )
-    await SignalStore(pool).apply([event])
+    await CaptureStore(pool).apply([event])
 
 
 async def test_an_item_is_the_signal_as_it_was_stored(scene: Scene) -> None:
@@ -297,7 +297,10 @@ async def test_the_list_reads_an_index_and_no_table_from_end_to_end(lone_scene: 
     With few users the planner is tempted to read the primary key and drop what belongs to others.
     """
     now_ms = SystemClock().unix_ms()
-    users = [lone_scene.ana, *(new_user_id() for _other in range(9))]
+    others = [new_customer() for _other in range(9)]
+    for other in others:
+        await insert_tenant(lone_scene.pool, other)
+    users = [lone_scene.ana, *(other.tenant.user_id for other in others)]
     times = [now_ms - month * MONTH_MS + n for month in range(3) for n in range(2000)]
     await store(
         lone_scene.pool, *(new_signal(users[n % 10], uuid7(time, 0, n)) for n, time in enumerate(times))

@@ -125,6 +125,26 @@ async def _remember(url: str) -> int:
         await connection.close()
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
+
+
+async def _user_and_roles(url: str) -> tuple[str, list[str]]:
+    """Who logs in with the URL, and the roles of ours that it is a direct member of."""
+    connection = await asyncpg.connect(url)
+    try:
+        row = await connection.fetchrow("""
+            SELECT current_user::text, ARRAY(
+                SELECT roleid::regrole::text FROM pg_auth_members
+                WHERE member = current_user::regrole ORDER BY 1
+            )""")
+        assert row is not None
+        return row[0], row[1]
+    finally:
+        await connection.close()
+
+
 async def _count_users(url: str) -> int:
     connection = await asyncpg.connect(url)
     try:
@@ -146,6 +166,23 @@ def test_it_runs_until_told_to_stop(folder: Path, port_variables: dict[str, str]
         assert not survivors(started, 0)
         assert not stack.layout.demo.exists()
         assert not stack.layout.environment.exists()
+
+
+def test_each_role_is_to_the_database_no_more_than_it_must_be(
+    folder: Path, port_variables: dict[str, str]
+) -> None:
+    """Commands find the owner's login in the file; the roles have logins with the rights of their roles."""
+    with supervisor(folder, port_variables) as stack:
+        stack.wait_for("Ctrl-C")
+        owner = parse_environment(stack.layout.environment.read_text())["DATABASE_URL"]
+        for role in ("sink", "capture", "api"):
+            url = environment_of(stack.child(role))["DATABASE_URL"]
+            assert run_apart(_user_and_roles(url)) == (f"alerts_{role}_login", [f"alerts_{role}"])
+        assert run_apart(_user_and_roles(owner))[0] == "alerts"
+        for word in ("ingest", "--lane overflow"):
+            environment = environment_of(stack.child(word))
+            assert not [name for name, value in environment.items() if "postgresql://" in value]
+        assert stack.end() == 0
 
 
 def test_whatever_is_killed_comes_back_with_its_data(folder: Path, port_variables: dict[str, str]) -> None:

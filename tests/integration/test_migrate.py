@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from deploy.local.postgres import PostgresCluster
+from runtime.clock import SystemClock, utc_now
 from runtime.ids import lowest_id_at
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
@@ -25,8 +26,8 @@ from schemas.records import RefusedCalls
 from sinks.migrate import migrate
 from sinks.refusals import RefusalStore
 from sinks.store import SignalStore
-from tests.support.signals import metadata_of, new_signal
-from tests.support.tenants import new_customer
+from tests.support.signals import accepted_signal, new_signal
+from tests.support.tenants import insert_tenant, new_customer
 
 _TABLES = {
     "users",
@@ -241,7 +242,11 @@ async def test_a_users_list_reads_one_index(database_url: str) -> None:
             for place, customer in enumerate(customers)
             for number in range(50)
         ]
-        await SignalStore(pool).insert([(signal, metadata_of(signal)) for signal in signals])
+        for customer in customers:
+            await insert_tenant(pool, customer)
+        await SignalStore(pool).insert(
+            [accepted_signal(signal) for signal in signals], utc_now(SystemClock())
+        )
         await pool.execute("ANALYZE signals")
         newest = lowest_id_at(months_ms[-1] + 10_000_000)
         plan = await explain(pool, customers[7].tenant.user_id, newest, 50)

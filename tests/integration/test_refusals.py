@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from ingest.refusals import INTERVAL_S, RefusalLedger, RefusalReporter, open_refusals, refused_message
-from runtime.clock import SystemClock, utc_from_ms
+from runtime.clock import SystemClock, utc_from_ms, utc_now
 from runtime.errors import Failure, classify
 from runtime.ids import uuid7
 from runtime.metrics import create_metrics
@@ -29,16 +29,26 @@ from sinks.refusals import RefusalStage, RefusalStore
 from sinks.settings import SinkSettings
 from sinks.store import SignalStore
 from tests.support.broker import produce, read_all
-from tests.support.clock import START_MS, FakeClock
+from tests.support.clock import FakeClock
 from tests.support.outage import FrailBroker, frail_broker
-from tests.support.signals import metadata_of, new_signal, plain_record
-from tests.support.tenants import create_local_topics, kafka_settings, new_customer, new_user_id
+from tests.support.signals import accepted_signal, new_signal, plain_record
+from tests.support.tenants import (
+    create_local_topics,
+    insert_tenant,
+    kafka_settings,
+    new_customer,
+    new_user_id,
+)
 from tests.support.topiclog import open_topic_log
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLOCK = SystemClock()
+NOW = utc_now(CLOCK)
+
+# partitions are made for what is still kept
+BASE_MS = CLOCK.unix_ms() - 120 * 86_400_000
 
 
 @dataclass(frozen=True)
@@ -108,13 +118,13 @@ def bench(pool: Pool, publisher: Publisher, broker: FrailBroker, postgres_url: s
 
 def refused(**changes: object) -> RefusedCalls:
     values = {
-        "id": uuid7(START_MS, secrets.randbits(12), secrets.randbits(62)),
+        "id": uuid7(BASE_MS, secrets.randbits(12), secrets.randbits(62)),
         "client_address": "203.0.113.7",
         "reason": "not_found",
         "status": 404,
         "count": 3,
-        "first_at": utc_from_ms(START_MS - 1000),
-        "last_at": utc_from_ms(START_MS),
+        "first_at": utc_from_ms(BASE_MS - 1000),
+        "last_at": utc_from_ms(BASE_MS),
         **changes,
     }
     return RefusedCalls(**values)  # type: ignore[arg-type]  # from a table of overrides
@@ -125,11 +135,18 @@ def at(moment: datetime) -> dict[str, object]:
     return {"id": uuid7(unix_ms, 0, secrets.randbits(62)), "first_at": moment, "last_at": moment}
 
 
+def months_ago(count: int) -> datetime:
+    """The beginning of an earlier month: rows of then are still kept."""
+    now = utc_from_ms(SystemClock().unix_ms())
+    months = now.year * 12 + now.month - 1 - count
+    return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
+
+
 async def test_noted_calls_become_rows_with_their_counts(bench: Bench, publisher: Publisher) -> None:
     """All the way: one row for calls alike, its reason as outcome, the moments of the first and the last."""
     ledger = RefusalLedger()
     user_id = new_user_id()
-    for moment_ms in (START_MS, START_MS + 1500):
+    for moment_ms in (BASE_MS, BASE_MS + 1500):
         ledger.note(bench.address, "webhook_disabled", 403, user_id, moment_ms)
     bench.note(ledger, 5)
     await RefusalReporter(ledger, CLOCK, create_metrics()).flush(publisher)
@@ -141,8 +158,8 @@ async def test_noted_calls_become_rows_with_their_counts(bench: Bench, publisher
         403,
         2,
         user_id,
-        utc_from_ms(START_MS),
-        utc_from_ms(START_MS + 1500),
+        utc_from_ms(BASE_MS),
+        utc_from_ms(BASE_MS + 1500),
     ]
     assert (unknown["outcome"], unknown["count"], unknown["user_id"]) == ("not_found", 5, None)
     assert {unknown[name] for name in ("user_agent", "content_type", "body_bytes", "lane")} == {None}
@@ -155,7 +172,7 @@ async def test_records_that_come_again_change_nothing(bench: Bench, publisher: P
     await publisher.publish([*messages, messages[0]])
     async with bench.sinking():
         before = await bench.until_counted(3)
-    last = refused(client_address=bench.address, count=4, **at(datetime(2026, 3, 20, tzinfo=UTC)))
+    last = refused(client_address=bench.address, count=4, **at(utc_from_ms(BASE_MS + 3_600_000)))
     await publisher.publish([*messages, refused_message(last)])
     async with bench.sinking():
         after = await bench.until_counted(7)
@@ -172,7 +189,7 @@ async def test_what_can_never_be_a_row_is_a_dead_letter(bench: Bench, publisher:
         refused_message(refused(reason="accepted")).value,
         refused_message(refused(count=0)).value,
         refused_message(refused(status=99_999)).value,
-        refused_message(refused(first_at=utc_from_ms(START_MS + 1))).value,
+        refused_message(refused(first_at=utc_from_ms(BASE_MS + 1))).value,
     ]
     good = refused(client_address=bench.address)
     await produce(bench.broker.bootstrap, WEBHOOKS_REFUSED.name, bad)
@@ -224,7 +241,7 @@ async def test_an_outage_of_the_broker_costs_no_count(
 async def test_a_ledger_is_published_until_its_block_is_left(bench: Bench) -> None:
     """What was noted before a broker answered, at an interval; the rest at the end."""
     bench.broker.kill()
-    clock = FakeClock()
+    clock = FakeClock(BASE_MS)
     context = ProcessContext(clock=clock)
     async with open_refusals(kafka_settings(bench.broker.bootstrap), context) as ledger:
         bench.note(ledger, 3)
@@ -251,30 +268,28 @@ async def test_without_a_broker_leaving_ends_and_costs_only_counts(bench: Bench)
 
 async def test_months_get_their_partitions_when_a_row_needs_them(bench: Bench) -> None:
     """A batch over several months, the edges included, each row in its month's partition."""
-    moments = [
-        datetime(2027, 5, 1, tzinfo=UTC),
-        datetime(2027, 5, 31, 23, 59, 59, 999_000, tzinfo=UTC),
-        datetime(2028, 12, 31, tzinfo=UTC),
-    ]
+    moments = [months_ago(12), months_ago(11) - timedelta(milliseconds=1), months_ago(4)]
     store = RefusalStore(bench.pool)
     calls = [refused(client_address=bench.address, **at(moment)) for moment in moments]
     assert await store.insert(calls) == 3
     query = "SELECT tableoid::regclass::text FROM audit_logs WHERE client_address = $1 ORDER BY id"
     places = [row[0] for row in await bench.pool.fetch(query, bench.address)]
-    assert places == ["audit_logs_2027_05", "audit_logs_2027_05", "audit_logs_2028_12"]
-    assert await bench.pool.fetchval("SELECT to_regclass('audit_logs_2029_01')") is not None
+    months = [f"audit_logs_{moment:%Y_%m}" for moment in moments]
+    assert places == months
+    assert months[0] == months[1] != months[2]
 
 
 async def test_signals_and_refused_calls_may_need_the_same_new_months(bench: Bench) -> None:
     """Both stages of one sink make partitions: nobody fails and nobody waits for ever."""
     customer = new_customer()
-    for year in range(2030, 2034):
-        moments = [datetime(year, month, 3, tzinfo=UTC) for month in (1, 3, 6)]
+    await insert_tenant(bench.pool, customer)
+    for batch in range(4):
+        moments = [months_ago(22 - 4 * batch - month) for month in (0, 1, 3)]
         calls = [refused(client_address=bench.address, **at(moment)) for moment in moments]
         signals = [new_signal(customer, signal_id=each.id) for each in calls]
         others = [msgspec.structs.replace(each, id=uuid7(each.id.int >> 80, 1, 1)) for each in calls]
         await asyncio.gather(
-            SignalStore(bench.pool).insert([(signal, metadata_of(signal)) for signal in signals]),
+            SignalStore(bench.pool).insert([accepted_signal(signal) for signal in signals], NOW),
             RefusalStore(bench.pool).insert(others),
         )
     assert len(await bench.rows()) == 12
@@ -290,8 +305,10 @@ async def test_more_calls_than_an_integer_holds_are_no_poison(bench: Bench) -> N
 @pytest.mark.parametrize("missing", ["user_id", "user_agent", "content_type", "body_bytes", "lane"])
 async def test_an_accepted_call_still_has_everything(bench: Bench, missing: str) -> None:
     """What refused calls may lack, accepted ones may not."""
-    signal = new_signal(new_customer())
-    await SignalStore(bench.pool).insert([(signal, metadata_of(signal))])
+    customer = new_customer()
+    await insert_tenant(bench.pool, customer)
+    signal = new_signal(customer)
+    await SignalStore(bench.pool).insert([accepted_signal(signal)], NOW)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - its class is what is asserted
         await bench.pool.execute(f"UPDATE audit_logs SET {missing} = NULL WHERE id = $1", signal.signal_id)  # noqa: S608 - a literal
     assert classify(caught.value) is Failure.INVALID
@@ -299,10 +316,11 @@ async def test_an_accepted_call_still_has_everything(bench: Bench, missing: str)
 
 async def test_refused_calls_are_read_by_time_from_their_own_index(bench: Bench) -> None:
     """However many calls were accepted in between."""
-    start_ms = START_MS + 90 * 86_400_000
+    start_ms = BASE_MS + 90 * 86_400_000
     customer = new_customer()
+    await insert_tenant(bench.pool, customer)
     signals = [new_signal(customer, signal_id=uuid7(start_ms + number, 0, 0)) for number in range(3000)]
-    await SignalStore(bench.pool).insert([(signal, metadata_of(signal)) for signal in signals])
+    await SignalStore(bench.pool).insert([accepted_signal(signal) for signal in signals], NOW)
     moments = [utc_from_ms(start_ms + 30 * number) for number in range(100)]
     await RefusalStore(bench.pool).insert([refused(**at(moment)) for moment in moments])
     await bench.pool.execute("ANALYZE audit_logs")

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from runtime.clock import SystemClock
+from runtime.clock import SystemClock, utc_now
 from runtime.ids import SignalIds
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
@@ -17,11 +17,13 @@ from schemas.records import (
     Picture,
     Warning_,
 )
+from sinks.capture_store import CaptureStore
 from sinks.store import AcceptedSignal, SignalStore
-from tests.support.signals import metadata_of, new_event, signal_of
+from tests.support.signals import accepted_signal, new_event, signal_of
 
 USER = UUID("019a0000-0000-7000-8000-00000000000a")
 IDS = SignalIds(SystemClock())
+NOW = utc_now(SystemClock())
 
 
 @pytest_asyncio.fixture
@@ -40,24 +42,24 @@ def accepted(**changes: object) -> AcceptedSignal:
         "warnings": [Warning_.NAIVE_TIME],
         **changes,
     }
-    signal = signal_of(USER, **values)
-    return signal, metadata_of(signal)
+    return accepted_signal(signal_of(USER, **values))
 
 
 async def test_a_signal_is_stored_once_with_every_field(pool: Pool) -> None:
     """Inserting the same signal again changes nothing, and what is stored is what was sent."""
+    await insert_user(pool)
     store = SignalStore(pool)
     item = accepted()
-    assert await store.insert([item]) == 1
-    assert await store.insert([item, accepted()]) == 1
-    row = await pool.fetchrow("SELECT * FROM signals WHERE id = $1", item[0].signal_id)
+    assert (await store.insert([item], NOW)).inserted == 1
+    assert (await store.insert([item, accepted(), item], NOW)).inserted == 1
+    row = await pool.fetchrow("SELECT * FROM signals WHERE id = $1", item.signal.signal_id)
     assert row is not None
     assert (row["price"], row["fields"], row["message"]) == (
-        item[0].price,
+        item.signal.price,
         {"RSI": "31.5", "TP": None},
         "línea 🟢\n{}",
     )
-    assert (row["timestamp"], row["triggered_at"]) == (item[0].received_at, item[0].triggered_at)
+    assert (row["timestamp"], row["triggered_at"]) == (item.signal.received_at, item.signal.triggered_at)
     assert (row["warnings"], row["source_format"]) == (["naive_time"], "json")
     assert await pool.fetchval("SELECT count(*) FROM audit_logs") == 2
 
@@ -75,11 +77,9 @@ async def test_a_capture_is_wanted_only_where_it_is_possible_and_allowed(
     pool: Pool, *, consented: bool, changes: dict[str, object], expected: tuple[str, str | None]
 ) -> None:
     """The row says from the start whether a picture will come, and if not, why."""
-    if consented:
-        await insert_user(pool)
-    item = accepted(**changes)
-    await SignalStore(pool).insert([item])
-    row = (await SignalStore(pool).stored([item[0].signal_id]))[0]
+    await insert_user(pool, consented=consented)
+    batch = await SignalStore(pool).insert([accepted(**changes)], NOW)
+    row = batch.rows[0]
     reason = await pool.fetchval("SELECT screenshot_reason FROM signals")
     assert (row["screenshot_status"], reason) == expected
 
@@ -87,34 +87,36 @@ async def test_a_capture_is_wanted_only_where_it_is_possible_and_allowed(
 async def test_an_older_capture_event_never_overwrites_a_newer_one(pool: Pool) -> None:
     """Whatever the order and repetition of events, the row ends with the greatest (request_no, rank)."""
     await insert_user(pool)
-    store = SignalStore(pool)
+    store = CaptureStore(pool)
     item = accepted()
-    await store.insert([item])
+    await SignalStore(pool).insert([item], NOW)
     picture = Picture(
-        key="ab/cd.png", size_bytes=10, width_px=1920, height_px=1080, captured_at=item[0].received_at
+        key="ab/cd.png", size_bytes=10, width_px=1920, height_px=1080, captured_at=item.signal.received_at
     )
-    completed = new_event(item[0], CaptureEventKind.COMPLETED, picture=picture, timings_ms={"shoot": 20})
-    await store.apply([new_event(item[0], CaptureEventKind.STARTED), completed, completed])
-    await store.apply([new_event(item[0], CaptureEventKind.FAILED, reason="late")])
+    completed = new_event(item.signal, CaptureEventKind.COMPLETED, picture=picture, timings_ms={"shoot": 20})
+    await store.apply([new_event(item.signal, CaptureEventKind.STARTED), completed, completed])
+    await store.apply([new_event(item.signal, CaptureEventKind.FAILED, reason="late")])
     assert await status(pool) == ("completed", None)
     assert await pool.fetchval("SELECT screenshot_key FROM signal_screenshots") == "ab/cd.png"
-    await store.apply([new_event(item[0], CaptureEventKind.STARTED, request_no=2)])
+    await store.apply([new_event(item.signal, CaptureEventKind.STARTED, request_no=2)])
     assert await status(pool) == ("processing", None)
 
 
 async def test_only_an_event_of_the_current_session_marks_it_expired(pool: Pool) -> None:
     """A late report about replaced cookies does not stop the new ones."""
     await insert_user(pool)
-    store = SignalStore(pool)
+    store = CaptureStore(pool)
     item = accepted()
-    await store.insert([item])
-    await store.apply([new_event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=6)])
+    await SignalStore(pool).insert([item], NOW)
+    await store.apply([new_event(item.signal, CaptureEventKind.SESSION_EXPIRED, session_version=6)])
     assert await pool.fetchval("SELECT tv_cookies_valid FROM user_config")
-    await store.apply([new_event(item[0], CaptureEventKind.SESSION_EXPIRED, session_version=7, request_no=2)])
+    await store.apply(
+        [new_event(item.signal, CaptureEventKind.SESSION_EXPIRED, session_version=7, request_no=2)]
+    )
     assert not await pool.fetchval("SELECT tv_cookies_valid FROM user_config")
 
 
-async def insert_user(pool: Pool) -> None:
+async def insert_user(pool: Pool, *, consented: bool = True) -> None:
     await pool.execute(
         "INSERT INTO users (id, name, webhook_token_hash, webhook_token, plan, quota_mode, quota_reset_at) "
         "VALUES ($1, 'one', $2, 'x', 'premium', 'off', now())",
@@ -123,8 +125,9 @@ async def insert_user(pool: Pool) -> None:
     )
     await pool.execute(
         "INSERT INTO user_config (user_id, captures_consented_at, session_version, tv_cookies_valid) "
-        "VALUES ($1, now(), 7, true)",
+        "VALUES ($1, CASE WHEN $2 THEN now() END, 7, true)",
         USER,
+        consented,
     )
 
 

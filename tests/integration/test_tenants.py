@@ -180,7 +180,7 @@ async def test_what_is_published_is_what_was_set(office: Office, token: SecretSt
     created = await office.create(token=token)
     await office.tenants.set_captures(created.user_id, consented=True)
     await office.tenants.set_allowed_addresses(created.user_id, ["tradingview", " 203.0.113.0/24 "])
-    rows = await office.pool.fetch(load_queries("sinks", "queries.sql")["unpublished_tenants"], 1000)
+    rows = await office.pool.fetch(load_queries("sinks", "relay.sql")["unpublished_tenants"], 1000)
     (tenant,) = (tenant_of(row) for row in rows if row["id"] == created.user_id)
     assert (tenant.plan, tenant.default_chart_id) == (Plan.BASIC, CHART)
     assert tenant.token_hashes == [token_hash(token.get_secret_value())]

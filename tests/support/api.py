@@ -17,7 +17,7 @@ from api.keys import ApiKeys
 from api.links import PictureLinks
 from api.pictures import FilesystemPictures
 from runtime.backlog import PipelineHealth
-from runtime.clock import SystemClock
+from runtime.clock import SystemClock, utc_now
 from runtime.ids import SignalIds, received_at_of
 from runtime.metrics import Metrics, create_metrics
 from runtime.operations import Listener, serve_http
@@ -26,7 +26,7 @@ from runtime.settings import PostgresSettings
 from schemas.records import ExactDecimal, Signal, Source, SourceFormat, Warning_
 from sinks.store import SignalStore
 from tests.support.clock import FakeClock
-from tests.support.signals import metadata_of, signal_of
+from tests.support.signals import accepted_signal, signal_of
 
 LINK_SECRET: Final = SecretStr("link-secret-of-the-tests")
 ORIGIN: Final = "https://pictures.test"
@@ -112,4 +112,5 @@ def new_signal(user_id: UUID, signal_id: UUID | None = None, **changes: Any) -> 
 
 async def store(pool: Pool, *signals: Signal) -> None:
     """Put signals where the sink puts them."""
-    await SignalStore(pool).insert([(signal, metadata_of(signal)) for signal in signals])
+    now = utc_now(SystemClock())
+    await SignalStore(pool).insert([accepted_signal(signal) for signal in signals], now)

@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from msgspec import structs
+
 from runtime.clock import SystemClock
 from runtime.ids import SignalIds, received_at_of
 from runtime.streams.record import StreamRecord, TopicPartition
@@ -21,6 +23,7 @@ from schemas.records import (
     Source,
     SourceFormat,
 )
+from sinks.store import AcceptedSignal
 from tests.support.tenants import Customer
 
 _IDS: Final = SignalIds(SystemClock())
@@ -72,6 +75,11 @@ def signal_record(signal: Signal) -> StreamRecord:
     """The signal as it comes from its topic."""
     headers = tuple(webhook_headers(metadata_of(signal)))
     return StreamRecord(_PLACE, 0, 1, 0, str(signal.user_id).encode(), encode(signal), headers)
+
+
+def accepted_signal(signal: Signal, **call: object) -> AcceptedSignal:
+    """The signal as the store takes it."""
+    return AcceptedSignal(signal, encode(signal), structs.replace(metadata_of(signal), **call))
 
 
 def plain_record(record: Record) -> StreamRecord:

@@ -24,7 +24,9 @@ from tests.support.records import record
 
 SIGNAL_ID = UUID("019cebc1-2345-7000-8000-000000000001")
 NOW = datetime(2026, 3, 14, 9, 26, 53, 125_000, tzinfo=UTC)
-METADATA = WebhookMetadata(SIGNAL_ID, NOW, "127.0.0.1", "agent", "text/plain", "chart=Ab3dE9xZ", 7, 42)
+METADATA = WebhookMetadata(
+    SIGNAL_ID, NOW, "127.0.0.1", "agent", "text/plain", "chart=Ab3dE9xZ", 7, 42, captures_wanted=True
+)
 HISTORY = history_headers(History(NOW, 4, 1))
 BY_NAME = {kind.name: kind for kind in MESSAGE_KINDS}
 TOPICS_OF_KINDS = [(kind, topic) for kind in MESSAGE_KINDS for topic in kind.topics]
@@ -46,7 +48,7 @@ def test_what_the_code_writes_is_what_the_schema_says(name: str) -> None:
     schema = header_schemas()[name]
     headers = written(BY_NAME[name])
     assert set(headers) == set(schema["properties"]) - {name for name, _value in HISTORY}
-    assert set(headers) - {"traceparent"} == set(schema["required"])
+    assert set(headers) - {"traceparent", "captures_wanted"} == set(schema["required"])
     assert faults(schema, headers) == []
 
 

@@ -2,26 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from runtime.clock import utc_now
 from runtime.errors import InvalidError
-from runtime.metrics import create_metrics
+from runtime.metrics import Metrics, create_metrics
 from runtime.publisher import Message
 from runtime.streams.record import StreamRecord
 from schemas.codec import decode
 from schemas.plans import Plan
 from schemas.records import CaptureEvent, CaptureEventKind, CaptureRequest, Record, Signal, StoredSignal
 from schemas.topics import CAPTURES, SIGNALS_STORED
+from sinks.capture_store import CaptureStore
 from sinks.stages import CaptureEventStage, SignalStage
-from sinks.store import AcceptedSignal, SignalStore
+from sinks.store import AcceptedSignal, SignalStore, StoredBatch
 from tests.support.clock import START_MS, FakeClock
 from tests.support.signals import new_event, new_signal, plain_record, signal_record
 from tests.support.tenants import new_customer
 
-STEPS = ("insert", "stored", "publish captures.premium", "publish signals.stored", "mark")
+STEPS = ("insert", "publish captures.premium", "mark")
 
 
 class CrashError(Exception):
@@ -58,24 +61,32 @@ class MemoryStore(SignalStore):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def insert(self, accepted: Sequence[AcceptedSignal]) -> int:
+    async def insert(self, accepted: Sequence[AcceptedSignal], now: datetime) -> StoredBatch:
+        assert now == utc_now(FakeClock())
         self._world.begin("insert")
-        new = {signal.signal_id: row_of(signal) for signal, _metadata in accepted}
-        inserted = len(new.keys() - self._world.rows.keys())
-        self._world.rows = new | self._world.rows
+        given = {item.signal.signal_id: item.signal for item in accepted}
+        known = [signal_id for signal_id in given if signal_id in self._world.rows]
+        new = {signal_id: row_of(signal) for signal_id, signal in given.items() if signal_id not in known}
+        self._world.rows |= new
         self._world.end("insert")
-        return inserted
+        return StoredBatch([*new.values(), *(self._world.rows[known_id] for known_id in known)], len(new))
 
-    async def stored(self, signal_ids: Sequence[UUID]) -> list[Any]:
-        self._world.begin("stored")
-        rows = [self._world.rows[signal_id] for signal_id in sorted(set(signal_ids))]
-        self._world.end("stored")
-        return rows
+    async def reparse(self, accepted: Sequence[AcceptedSignal]) -> int:
+        self._world.begin("reparse")
+        self._world.end("reparse")
+        return len(accepted)
 
     async def mark_captures_requested(self, signal_ids: Sequence[UUID]) -> None:
         self._world.begin("mark")
         self._world.marked.update(signal_ids)
         self._world.end("mark")
+
+
+class MemoryCaptures(CaptureStore):
+    """Keeps events."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     async def apply(self, events: Sequence[CaptureEvent]) -> None:
         self._world.events += events
@@ -119,8 +130,13 @@ def world() -> World:
 
 
 @pytest.fixture
-def stage(world: World) -> SignalStage:
-    return SignalStage(MemoryStore(world), MemoryPublisher(world), create_metrics(), FakeClock())
+def metrics() -> Metrics:
+    return create_metrics()
+
+
+@pytest.fixture
+def stage(world: World, metrics: Metrics) -> SignalStage:
+    return SignalStage(MemoryStore(world), MemoryPublisher(world), metrics, FakeClock())
 
 
 def batch(count: int = 3, plan: Plan = Plan.PREMIUM) -> list[StreamRecord]:
@@ -217,12 +233,12 @@ async def test_a_row_that_still_waits_is_asked_for_again(world: World, stage: Si
     assert len(of_topic(world, "captures.premium")) == 2
 
 
-async def test_new_and_repeated_rows_are_counted_apart(stage: SignalStage) -> None:
+async def test_new_and_repeated_rows_are_counted_apart(stage: SignalStage, metrics: Metrics) -> None:
     """The metrics show how much was delivered twice."""
     records = batch(2)
     await stage.work(records)
     await stage.work([*records, *batch(1)])
-    registry = stage.metrics.registry
+    registry = metrics.registry
     counts = [
         registry.get_sample_value("alerts_signals_stored_total", {"outcome": outcome})
         for outcome in ("inserted", "repeated")
@@ -258,7 +274,7 @@ async def test_capture_events_are_applied_in_order(world: World) -> None:
     """A batch goes to the store as it came."""
     signal = new_signal(new_customer())
     events = [new_event(signal, kind) for kind in (CaptureEventKind.STARTED, CaptureEventKind.COMPLETED)]
-    await CaptureEventStage(MemoryStore(world)).work([plain_record(event) for event in events])
+    await CaptureEventStage(MemoryCaptures(world)).work([plain_record(event) for event in events])
     assert world.events == events
 
 
@@ -268,7 +284,7 @@ async def test_an_unreadable_capture_event_is_invalid_and_has_no_effect(world: W
     good = plain_record(new_event(signal, CaptureEventKind.STARTED))
     for bad in (plain_record(signal), broken(b"{")):
         with pytest.raises(InvalidError):
-            await CaptureEventStage(MemoryStore(world)).work([good, bad])
+            await CaptureEventStage(MemoryCaptures(world)).work([good, bad])
     assert world.events == []
 
 

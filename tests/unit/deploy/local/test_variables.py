@@ -6,7 +6,7 @@ from deploy.local.addresses import Addresses
 from deploy.local.keychain import Keychain
 from deploy.local.layout import Layout
 from deploy.local.settings import LocalSettings
-from deploy.local.stack import StackPlan
+from deploy.local.stack import DatabaseUrls, StackPlan
 from runtime.encryption import parse_keys
 
 PORTS = {
@@ -90,6 +90,24 @@ def test_the_chart_site_gets_no_secret_of_others() -> None:
     environment = plan().chart_site().program().environment
     assert "CHART_SITE_SECRET" in environment
     assert not {"DATABASE_URL", "ENCRYPTION_KEYS", "API_LINK_SECRET"} & set(environment)
+
+
+def test_a_role_is_to_the_database_only_who_it_is_told_to_be() -> None:
+    """The owner's URL and those of other roles do not reach it by way of a person's environment."""
+    owner, other = "postgresql://owner@db/alerts", "postgresql://sink@db/alerts"
+    chosen = plan(DATABASE_URL=owner, SINK_DATABASE_URL=other, SINK_OWNER_URL=owner)
+    told = chosen.role("sink", {"DATABASE_URL": "told"}).program().environment
+    for environment in (told, chosen.chart_site().program().environment):
+        assert not {owner, other} & set(environment.values())
+    assert told["DATABASE_URL"] == "told"
+
+
+def test_only_the_sink_also_knows_the_owner() -> None:
+    """Retention is its work; a process without use for the database gets no URL at all."""
+    database = DatabaseUrls("owner", {"sink": "for the sink", "api": "for the api"})
+    assert database.variables("sink") == {"DATABASE_URL": "for the sink", "SINK_OWNER_URL": "owner"}
+    assert database.variables("api") == {"DATABASE_URL": "for the api"}
+    assert database.variables("ingest") == {"DATABASE_URL": ""}
 
 
 def test_only_on_its_own_broker_a_role_is_a_named_member() -> None:
