@@ -13,7 +13,7 @@ from runtime.postgres import Connection, Pool
 from runtime.publisher import Publisher
 from runtime.sql import load_queries
 from schemas.records import CaptureEventKind
-from sinks.messages import RowMessages
+from sinks.messages import RowMessages, wants_capture
 
 INTERVAL_S: Final = 20.0
 SILENT_AFTER: Final = timedelta(minutes=5)
@@ -63,7 +63,7 @@ class CaptureSweep:
                 return False
             # no row stays locked while the broker is waited for
             counts = [
-                await self._announce_released(connection),
+                await self._announce_released(connection, now),
                 await self._ask_again(connection, now),
                 await self._skip_stale(connection, now),
             ]
@@ -77,17 +77,24 @@ class CaptureSweep:
         rows: Sequence[Any] = await connection.fetch(
             _QUERIES["silent_captures"], now, now - SILENT_AFTER, BATCH
         )
+        await self._request(connection, rows)
+        return self._count("asked_again", len(rows))
+
+    async def _announce_released(self, connection: Connection, now: datetime) -> int:
+        released: Sequence[Any] = await connection.fetch(_QUERIES["released_signals"], BATCH)
+        rows = [row for row in released if row["sequence"] is not None]
+        if rows:
+            await self._publisher.publish([self._messages.announcement(row) for row in rows])
+            young = [row for row in rows if wants_capture(row) and row["capture_by"] >= now]
+            await self._request(connection, young)
+        if released:
+            await connection.execute(_QUERIES["forget_released"], [row["id"] for row in released])
+        return self._count("released", len(released))
+
+    async def _request(self, connection: Connection, rows: Sequence[Any]) -> None:
         if rows:
             await self._publisher.publish([self._messages.capture_request(row) for row in rows])
             await connection.execute(_QUERIES["mark_captures_requested"], [row["id"] for row in rows])
-        return self._count("asked_again", len(rows))
-
-    async def _announce_released(self, connection: Connection) -> int:
-        rows: Sequence[Any] = await connection.fetch(_QUERIES["released_signals"], BATCH)
-        if rows:
-            await self._publisher.publish([self._messages.announcement(row) for row in rows])
-            await connection.execute(_QUERIES["forget_released"], [row["id"] for row in rows])
-        return self._count("released", len(rows))
 
     def _count(self, outcome: str, rows: int) -> int:
         self._metrics.captures_swept.labels(outcome).inc(rows)

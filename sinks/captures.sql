@@ -51,7 +51,7 @@ WHERE id IN (SELECT user_id FROM stopped)
 SELECT pg_try_advisory_xact_lock($1)
 
 -- name: skip_stale
--- A late picture would show the wrong moment.
+-- A late picture would show the wrong moment. The lock asks again about a row whose picture came meanwhile.
 UPDATE signals
 SET screenshot_status = 'skipped', screenshot_reason = 'stale', capture_rank = $3, updated_at = now()
 WHERE id IN (
@@ -61,8 +61,6 @@ WHERE id IN (
     LIMIT $2
     FOR NO KEY UPDATE
 )
-    -- asked again of a row that was locked: its picture may have come meanwhile
-    AND screenshot_status IN ('pending', 'processing')
 
 -- name: silent_captures
 SELECT id, user_id, disposition, sequence, plan, "timestamp", screenshot_status, capture_request_no, capture_by,
@@ -78,9 +76,11 @@ ORDER BY id
 LIMIT $3
 
 -- name: released_signals
-SELECT signals.id, user_id, disposition, sequence
+-- Those whose rows are gone as well, without a sequence.
+SELECT released.signal_id AS id, user_id, disposition, sequence, plan, "timestamp", screenshot_status,
+       capture_request_no, capture_by, chart_id, ticker, "interval"
 FROM released_signals AS released
-JOIN signals ON signals.id = released.signal_id
+LEFT JOIN signals ON signals.id = released.signal_id
 ORDER BY sequence
 LIMIT $1
 

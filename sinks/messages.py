@@ -17,7 +17,7 @@ from schemas.headers import (
     traceparent,
 )
 from schemas.plans import Plan
-from schemas.records import CaptureRequest, Disposition, Record, StoredSignal
+from schemas.records import CaptureRequest, Disposition, Record, ScreenshotStatus, StoredSignal
 from schemas.topics import CAPTURES, SIGNALS_STORED
 
 
@@ -65,3 +65,10 @@ class RowMessages:
 
     def _now(self) -> datetime:
         return utc_now(self.clock)
+
+
+def wants_capture(row: Any) -> bool:
+    pending = row["screenshot_status"] == ScreenshotStatus.PENDING
+    # a replay may have taken ticker and chart away since
+    possible = row["ticker"] is not None and row["chart_id"] is not None
+    return bool(pending and possible and row["disposition"] == Disposition.STORED)

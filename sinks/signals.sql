@@ -92,7 +92,7 @@ WITH terms AS (
     ) AS skip
     ORDER BY p.signal_id
     RETURNING id, user_id, disposition, sequence, plan, "timestamp", screenshot_status, capture_request_no,
-              capture_by, chart_id, ticker, "interval"
+              capture_by, chart_id, ticker, "interval", lane
 ), counted AS (
     UPDATE user_usage AS usage
     SET signals_used = signals_used + news.stored,
@@ -152,7 +152,7 @@ WHERE signals.id = r.signal_id
 
 -- name: stored_signals
 SELECT id, user_id, disposition, sequence, plan, "timestamp", screenshot_status, capture_request_no, capture_by,
-       chart_id, ticker, "interval"
+       chart_id, ticker, "interval", lane
 FROM signals
 WHERE id = ANY($1::uuid[])
 ORDER BY id

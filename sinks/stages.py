@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from runtime.clock import Clock, utc_now
 from runtime.errors import InvalidError
@@ -13,9 +13,9 @@ from runtime.publisher import Publisher
 from runtime.streams.record import StreamRecord
 from schemas.codec import RecordDecodeError, decode
 from schemas.headers import HeaderError, read_webhook_metadata
-from schemas.records import CaptureEvent, Disposition, Record, ScreenshotStatus, Signal
+from schemas.records import CaptureEvent, Disposition, Lane, Record, Signal
 from sinks.capture_store import CaptureStore
-from sinks.messages import RowMessages
+from sinks.messages import RowMessages, wants_capture
 from sinks.store import AcceptedSignal, SignalStore, StoredBatch
 
 SIGNALS_STAGE: Final = "sink"
@@ -47,17 +47,23 @@ class SignalStage:
     async def replay(self, records: Sequence[StreamRecord]) -> None:
         """As `work`; of rows already there the parsed columns follow a higher revision of the parser."""
         accepted = [read_accepted(record) for record in records]
-        await self._store(accepted)
+        # whoever follows the store has seen what is there already
+        await self._store(accepted, announced=Lane.REPLAY)
         self._metrics.signals_stored.labels("reparsed").inc(await self.store.reparse(accepted))
 
-    async def _store(self, accepted: Sequence[AcceptedSignal]) -> None:
+    async def _store(self, accepted: Sequence[AcceptedSignal], announced: Lane | None = None) -> None:
+        """Announces rows of one lane, or of all."""
         batch = await self.store.insert(accepted, utc_now(self._clock))
         self._count(batch, len(accepted))
         pending = [row for row in batch.rows if wants_capture(row)]
         await self._publisher.publish(
             [
                 *(self._messages.capture_request(row) for row in pending),
-                *(self._messages.announcement(row) for row in batch.rows),
+                *(
+                    self._messages.announcement(row)
+                    for row in batch.rows
+                    if announced is None or row["lane"] == announced
+                ),
             ]
         )
         await self.store.mark_captures_requested([row["id"] for row in pending])
@@ -81,13 +87,6 @@ class CaptureEventStage:
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
         await self.store.apply([_decoded(record, CaptureEvent) for record in records])
-
-
-def wants_capture(row: Any) -> bool:
-    pending = row["screenshot_status"] == ScreenshotStatus.PENDING
-    # a replay may have taken ticker and chart away since
-    possible = row["ticker"] is not None and row["chart_id"] is not None
-    return bool(pending and possible and row["disposition"] == Disposition.STORED)
 
 
 def read_accepted(record: StreamRecord) -> AcceptedSignal:

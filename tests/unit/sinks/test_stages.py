@@ -15,7 +15,15 @@ from runtime.publisher import Message
 from runtime.streams.record import StreamRecord
 from schemas.codec import decode
 from schemas.plans import Plan
-from schemas.records import CaptureEvent, CaptureEventKind, CaptureRequest, Record, Signal, StoredSignal
+from schemas.records import (
+    CaptureEvent,
+    CaptureEventKind,
+    CaptureRequest,
+    Lane,
+    Record,
+    Signal,
+    StoredSignal,
+)
 from schemas.topics import CAPTURES, SIGNALS_STORED
 from sinks.capture_store import CaptureStore
 from sinks.stages import CaptureEventStage, SignalStage
@@ -121,6 +129,7 @@ def row_of(signal: Signal) -> dict[str, Any]:
         "chart_id": signal.chart_id,
         "ticker": signal.ticker,
         "interval": signal.interval,
+        "lane": signal.lane.value,
     }
 
 
@@ -223,6 +232,17 @@ async def test_only_pending_rows_that_are_not_parked_are_captured(
     await stage.work(records)
     assert [message.topic for message in world.messages] == [SIGNALS_STORED.name]
     assert world.marked == set()
+
+
+async def test_a_replay_announces_only_what_it_has_stored_itself(world: World, stage: SignalStage) -> None:
+    """Live readers have seen the rest; delivered again it announces the same again."""
+    customer = new_customer()
+    known, late = new_signal(customer), new_signal(customer, lane=Lane.REPLAY)
+    await stage.work([signal_record(known)])
+    for _delivery in range(2):
+        world.messages.clear()
+        await stage.replay([signal_record(signal) for signal in (known, late)])
+        assert ids_in(of_topic(world, SIGNALS_STORED.name), StoredSignal) == {late.signal_id}
 
 
 async def test_a_row_that_still_waits_is_asked_for_again(world: World, stage: SignalStage) -> None:
