@@ -68,6 +68,7 @@ WHERE user_id = $1
 -- name: allow_captures
 UPDATE user_config
 SET captures_consented_at = coalesce(captures_consented_at, $2),
+    captures_allowed_at = $2,
     captures_stopped = false,
     captures_stopped_reason = NULL,
     updated_at = now()

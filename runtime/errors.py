@@ -143,6 +143,9 @@ def _classify_kafka(error: kafka.KafkaError) -> Failure:
 def _classify_connection(error: BaseException) -> Failure:
     if isinstance(error, _FATAL_CLIENT):
         return Failure.FATAL
+    # a connection that the server ended between two statements: asyncpg calls the next one a state error
+    if isinstance(error, asyncpg.InternalClientError) and not isinstance(error, asyncpg.ProtocolError):
+        return Failure.TRANSIENT
     if isinstance(error, asyncpg.InterfaceError | asyncio.TimeoutError | ConnectionError | OSError):
         return Failure.TRANSIENT
     return Failure.BUG

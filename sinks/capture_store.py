@@ -59,7 +59,7 @@ async def _apply_to_user(connection: Connection, event: CaptureEvent) -> None:
     if event.kind is CaptureEventKind.SESSION_EXPIRED:
         await connection.execute(_QUERIES["expire_session"], event.user_id, event.session_version)
     if event.kind is CaptureEventKind.ACCOUNT_FLAGGED:
-        await connection.execute(_QUERIES["stop_captures"], event.user_id, event.reason)
+        await connection.execute(_QUERIES["stop_captures"], event.user_id, event.reason, event.occurred_at)
 
 
 def _outcome_row(signal_id: UUID, event: CaptureEvent) -> dict[str, Any]:

@@ -41,7 +41,7 @@ WHERE user_id = $1 AND session_version = $2
 WITH stopped AS (
     UPDATE user_config
     SET captures_stopped = true, captures_stopped_reason = $2, updated_at = now()
-    WHERE user_id = $1 AND NOT captures_stopped
+    WHERE user_id = $1 AND NOT captures_stopped AND coalesce(captures_allowed_at < $3, true)
     RETURNING user_id
 )
 UPDATE users SET revision = revision + 1, updated_at = now()

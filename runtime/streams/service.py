@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import faust
 
+from runtime.errors import TransientError
 from runtime.kafka import wait_for_kafka
 from runtime.logging import get_logger
 from runtime.process import ProcessContext, guarded
@@ -30,6 +32,7 @@ from runtime.streams.watchdog import (
 WORK_STOP_DEADLINE_S: Final = 3.5
 APP_STOP_DEADLINE_S: Final = 2.5
 WATCH_STOP_DEADLINE_S: Final = 0.5
+UNREADY_WORK_S: Final = 10.0
 
 log = get_logger(__name__)
 
@@ -80,6 +83,7 @@ async def run_stages(
                 stage.name, intake, publisher, context.clock, context.metrics, stopping
             )
             settler = Settler(stage.work, settle_context)
+            context.readiness.add(f"work_{stage.name}", partial(check_work, settler))
             for _ in range(stage.parallel):
                 work = _work(stage, intake, settler)
                 tasks.append(asyncio.create_task(guarded(work, context), name=stage.name))
@@ -121,6 +125,12 @@ async def run_app(
     finally:
         await _cancel(watching)
         await _stop_app(app)
+
+
+async def check_work(settler: Settler) -> None:
+    """For readiness: a dependency may answer a ping and take no work, as a database with a full disk."""
+    if settler.failing_s() > UNREADY_WORK_S:
+        raise TransientError("work has been failing for some time")
 
 
 async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:

@@ -73,6 +73,12 @@ class Settler:
         self._work = work
         self._context = context
         self._share = DeadLetterShare(context.clock)
+        self._failing_since_s: float | None = None
+
+    def failing_s(self) -> float:
+        """For how long no work has succeeded because of a dependency; 0 when the last one did."""
+        since_s = self._failing_since_s
+        return 0.0 if since_s is None else self._context.clock.monotonic_s() - since_s
 
     async def settle(self, records: Sequence[StreamRecord]) -> None:
         """Returns when every record is finished or has gone to another member.
@@ -85,9 +91,12 @@ class Settler:
             attempts += 1
             error = await self._attempt(records)
             if error is None:
+                self._failing_since_s = None
                 self.finish(records)
                 return
             failure = classify(error)
+            if failure is Failure.TRANSIENT and self._failing_since_s is None:
+                self._failing_since_s = self._context.clock.monotonic_s()
             self._report(failure, error, attempts)
             if failure is Failure.FATAL:
                 raise FatalError(f"{self._context.stage}: {reason_of(error)}") from error

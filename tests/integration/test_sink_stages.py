@@ -172,6 +172,17 @@ async def test_a_flagged_account_stops_the_tenants_captures(bench: Bench) -> Non
     assert (await bench.row(later))["screenshot_reason"] == "captures_stopped"
 
 
+async def test_a_flag_from_before_captures_were_switched_on_again_stops_nothing(bench: Bench) -> None:
+    """The whole topic run through again must not undo what an operator did since."""
+    signal = new_signal(bench.customer)
+    await bench.signals.work(records_of([signal]))
+    await bench.pool.execute("UPDATE user_config SET captures_allowed_at = now() + interval '1 minute'")
+    flagged = new_event(signal, CaptureEventKind.ACCOUNT_FLAGGED, reason="account_flagged")
+    await bench.events.work([plain_record(flagged)])
+    assert not await bench.pool.fetchval("SELECT captures_stopped FROM user_config")
+    assert await bench.pool.fetchval("SELECT revision FROM users") == 1
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"price": ExactDecimal("1e140000")}, {"message": "a\x00b"}, {"fields": {"a\x00": "b"}}],

@@ -37,6 +37,10 @@ CREATE INDEX signals_parked ON signals (user_id, id) WHERE disposition = 'parked
 CREATE INDEX signals_without_picture ON signals (id)
     WHERE disposition = 'stored' AND screenshot_status IN ('pending', 'processing');
 
+ALTER TABLE user_config ADD COLUMN captures_allowed_at timestamptz;
+COMMENT ON COLUMN user_config.captures_allowed_at IS
+    'when captures were last switched on: what happened before does not stop them';
+
 CREATE TABLE released_signals (
     signal_id   uuid PRIMARY KEY,
     released_at timestamptz NOT NULL DEFAULT now()

@@ -81,7 +81,8 @@ GRANT SELECT (
         previous_token_hash, previous_token_until, revision, published_revision, updated_at
     ) ON users TO alerts_sink;
 GRANT SELECT (
-        user_id, default_chart_id, session_version, tv_cookies_valid, captures_consented_at, captures_stopped
+        user_id, default_chart_id, session_version, tv_cookies_valid, captures_consented_at, captures_allowed_at,
+        captures_stopped
     ), UPDATE (tv_cookies_valid, captures_stopped, captures_stopped_reason, updated_at) ON user_config TO alerts_sink;
 
 GRANT SELECT (id, plan, deleted_at) ON users TO alerts_capture;

@@ -15,6 +15,7 @@ from runtime.errors import FatalError, InvalidError, TransientError
 from runtime.metrics import Metrics, create_metrics
 from runtime.publisher import Message, Publisher
 from runtime.streams.record import StreamRecord
+from runtime.streams.service import check_work
 from runtime.streams.settle import BUG_TRIES, LeaveUnfinished, SettleContext, Settler, Work
 from runtime.streams.share import ShareLimits
 from schemas.topics import DEADLETTERS
@@ -95,6 +96,30 @@ async def test_an_outage_is_waited_out_with_growing_pauses() -> None:
     assert (job.done, job.buried(), job.tries[1]) == ([1, 2, 3], [], 9)
     assert job.clock.sleeps_s == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert job.count("alerts_stream_retries_total", failure="transient") == 8
+
+
+async def test_work_that_fails_for_some_time_makes_unready() -> None:
+    """Until one succeeds: a database with a full disk answers every ping."""
+    job = Job(fail=failing([1], lambda: TransientError("full"), times=9))
+    settler = job.settler()
+    seen: list[bool] = []
+
+    async def is_ready() -> bool:
+        try:
+            await check_work(settler)
+        except TransientError:
+            return False
+        return True
+
+    async def watched(batch: Sequence[StreamRecord]) -> None:
+        seen.append(await is_ready())
+        await job.work(batch)
+
+    settler = job.settler(watched)
+    await settler.settle(records([1]))
+    assert seen[0]
+    assert not seen[-1]
+    assert await is_ready()
 
 
 async def test_the_culprit_of_an_invalid_batch_is_buried_at_once() -> None:
