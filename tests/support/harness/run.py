@@ -26,6 +26,7 @@ DEADLINE_S: Final = 12.0
 PATIENCE_S: Final = 60.0
 
 _TRACEBACK_S: Final = 2.0
+_REAPED_S: Final = 0.2
 
 WORKER: Final = "tests.support.harness.worker"
 
@@ -63,9 +64,13 @@ class Worker:
             async with asyncio.timeout(deadline_s):
                 self.ending = await self.process.wait()
         except TimeoutError:
-            self.ending = "hung"
-            await self._tell_where()
-            await self.kill()
+            # a broker that starts holds this loop up for seconds: the process may have ended long ago
+            await asyncio.sleep(_REAPED_S)
+            self.ending = self.process.returncode
+            if self.ending is None:
+                self.ending = "hung"
+                await self._tell_where()
+                await self.kill()
         return self.ending
 
     async def terminate(self, deadline_s: float = DEADLINE_S) -> Ending:
