@@ -1,76 +1,71 @@
 """Requests a second and answer times: our ingress with all its checks beside the least that is as durable.
 
-Both run alone on one real broker, one after the other; the sender is a process of its own.
+All run alone on one real broker, one after the other; the sender is a process of its own. Peers, programs by
+others with their own defaults, are measured when they are installed: see tests/bench/peers/README.md.
 """
 
+import argparse
 import asyncio
-import os
-import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from deploy.local.ports import Ports
-from tests.bench.http_load import Outcome, Plan
+from tests.bench.ingress_server import WARM_UP, Case, Figures, Server
+from tests.bench.peers.roster import HOW_TO_INSTALL, PEERS, Site
+from tests.bench.report import show_machine
 from tests.support.broker import make_topics
 from tests.support.role_process import RoleProcess, role_processes
 from tests.support.stack import ROOT, free_port, kafka_node, temporary_folder
 from tests.support.tenants import Customer, create_local_topics, new_customer, publish_tenants
 
-SECONDS: Final = 6.0
-CLOSED: Final = tuple((connections, body) for connections in (64, 1000) for body in (100, 1024))
-OPEN_PER_S: Final = 1000.0
-OPEN_CONNECTIONS: Final = 256
-OPEN_TURNS: Final = 3
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+FEW: Final = (Case(64, 100), Case(64, 1024))
+MANY: Final = (Case(1000, 100), Case(1000, 1024))
+OPEN: Final = (Case(256, 100, 1000.0),) * 3
+BARE: Final = "bare"
+ROW: Final = "{:6} {:28} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}  {}"
+TITLES: Final = ("server", "load", "1/s", "of bare", "p50 ms", "p99 ms", "max ms", "CPU µs", "answers")
 
 
-@dataclass(frozen=True)
-class Server:
-    name: str
-    pid: int
-    port: int
-    path: str
+@dataclass(frozen=True, slots=True)
+class Options:
+    seconds: float
+    peers: Sequence[str]
 
-    def measure(self) -> dict[str, float]:
-        """Requests a second of each closed loop."""
-        self._load(8, 100)
-        rates = {}
-        for connections, body_bytes in CLOSED:
-            case = f"{connections} connections, {body_bytes} B"
-            rates[case] = self._show(case, connections, body_bytes)
-        for _ in range(OPEN_TURNS):
-            self._show(f"open loop {OPEN_PER_S:.0f}/s, 100 B", OPEN_CONNECTIONS, 100, OPEN_PER_S)
-        return rates
 
-    def _load(self, connections: int, body_bytes: int, rate_per_s: float = 0.0) -> Outcome:
-        plan = Plan(self.port, self.path, connections, body_bytes, SECONDS, rate_per_s)
-        command = [sys.executable, "-m", "tests.bench.http_load", msgspec.json.encode(plan).decode()]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120, cwd=ROOT)
-        return msgspec.json.decode(done.stdout, type=Outcome)
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Prints each row as soon as it is measured. The bare handler comes first: the others refer to it."""
 
-    def _show(self, case: str, connections: int, body_bytes: int, rate_per_s: float = 0.0) -> float:
-        began_s = self._cpu_s()
-        outcome = self._load(connections, body_bytes, rate_per_s)
-        cpu_us = 1e6 * (self._cpu_s() - began_s) / sum(outcome.statuses.values())
-        print(
-            f"{self.name:6} {case:26} {outcome.per_s:8,.0f}/s  p50 {outcome.p50_ms:7.2f}  "
-            f"p99 {outcome.p99_ms:7.2f}  max {outcome.max_ms:7.1f} ms  {cpu_us:6.1f} µs CPU  "
-            f"{outcome.statuses}",
-            flush=True,
+    seconds: float
+    bare_per_s: dict[str, float] = field(default_factory=dict)
+
+    def add(self, server: Server, cases: Sequence[Case]) -> None:
+        server.measure(WARM_UP, self.seconds)
+        for case in cases:
+            figures = server.measure(case, self.seconds)
+            if server.name == BARE:
+                self.bare_per_s[case.name] = figures.outcome.per_s
+            print(ROW.format(*self._row(server.name, case, figures)), flush=True)
+
+    def _row(self, name: str, case: Case, figures: Figures) -> tuple[str, ...]:
+        outcome = figures.outcome
+        share = outcome.per_s / self.bare_per_s[case.name]
+        return (
+            name,
+            case.name,
+            f"{outcome.per_s:,.0f}",
+            f"{share:.0%}",
+            f"{outcome.p50_ms:.2f}",
+            f"{outcome.p99_ms:.2f}",
+            f"{outcome.max_ms:.1f}",
+            f"{figures.cpu_us:.1f}",
+            " ".join(f"{status}: {count:,}" for status, count in sorted(outcome.statuses.items())),
         )
-        return outcome.per_s
-
-    def _cpu_s(self) -> float:
-        """User and system time of the process so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 @contextmanager
@@ -81,7 +76,7 @@ def bare(bootstrap: str, port: int) -> Iterator[Server]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"started\n"
-            yield Server("bare", process.pid, port, "/webhook/u/any")
+            yield Server(BARE, process.pid, port, "/webhook/u/any")
         finally:
             process.kill()
 
@@ -102,23 +97,44 @@ def ours(bootstrap: str, port: int, customer: Customer, folder: Path) -> Iterato
 
 async def prepare(bootstrap: str, customer: Customer) -> None:
     await create_local_topics(bootstrap)
-    await make_topics(bootstrap, bare=4)
+    await make_topics(bootstrap, bare=4, **dict.fromkeys(PEERS, 4))
     await publish_tenants(bootstrap, customer)
 
 
+def compare(bootstrap: str, folder: Path, customer: Customer, options: Options) -> None:
+    table, ports = Table(options.seconds), Ports()
+    print(ROW.format(*TITLES), flush=True)
+    with bare(bootstrap, free_port(ports)) as server:
+        table.add(server, (*FEW, *MANY, *OPEN))
+    with ours(bootstrap, free_port(ports), customer, folder) as server:
+        table.add(server, (*FEW, *MANY, *OPEN))
+    for name in options.peers:
+        with PEERS[name].server(Site(bootstrap, name, folder)) as server:
+            table.add(server, (*FEW, *OPEN))
+    ports.close()
+
+
+def options_of() -> Options:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
+    parser.add_argument(
+        "--peers", nargs="*", choices=PEERS, default=list(PEERS), help="of the installed; no name: none"
+    )
+    # make gives its ARGS to every bench
+    options, _others = parser.parse_known_args()
+    return Options(**vars(options))
+
+
 def main() -> None:
-    print(f"machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
-    print(f"load before: {os.getloadavg()[0]:.1f}")
-    ports, customer = Ports(), new_customer()
+    options, customer = options_of(), new_customer()
+    missing = [name for name in options.peers if not PEERS[name].installed]
+    if missing:
+        print(f"not installed and left out: {', '.join(missing)}; to install: {HOW_TO_INSTALL}")
+    present = [name for name in options.peers if name not in missing]
+    show_machine()
     with kafka_node() as node, temporary_folder("bench") as folder:
         asyncio.run(prepare(node.bootstrap, customer))
-        with bare(node.bootstrap, free_port(ports)) as server:
-            theirs = server.measure()
-        with ours(node.bootstrap, free_port(ports), customer, folder) as server:
-            rates = server.measure()
-    ports.close()
-    for case, per_s in rates.items():
-        print(f"{case}: {100 * per_s / theirs[case]:.0f} % of the bare handler's rate")
+        compare(node.bootstrap, folder, customer, Options(options.seconds, present))
 
 
 if __name__ == "__main__":
