@@ -10,10 +10,11 @@ from api.cursor import CursorSeal
 from api.dependencies import ApiDependencies
 from api.keys import ApiKeys
 from api.links import PictureLinks
-from api.pictures import FilesystemPictures
+from api.picture_sources import open_picture_source
 from api.settings import ApiSettings
 from runtime.backlog import open_backlog
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.logging import get_logger
 from runtime.operations import Listener, serve_http
 from runtime.postgres import open_pool, ping
@@ -22,7 +23,7 @@ from runtime.process import ProcessContext, run_command
 log = get_logger(__name__)
 
 
-@click.command("api")
+@click.command("api", epilog=example("api"))
 @click.pass_obj
 def command(environment: Environment) -> None:
     """Serve the read side."""
@@ -35,6 +36,7 @@ async def serve_api(settings: ApiSettings, context: ProcessContext) -> AsyncIter
     async with (
         open_pool(settings.postgres, "api") as pool,
         open_backlog(settings.kafka, context) as backlog,
+        open_picture_source(settings.storage) as pictures,
     ):
         context.readiness.add("postgres", lambda: ping(pool))
         section = settings.api
@@ -43,7 +45,7 @@ async def serve_api(settings: ApiSettings, context: ProcessContext) -> AsyncIter
             keys=ApiKeys(pool, context.clock),
             cursors=CursorSeal(section.link_secret),
             links=PictureLinks(section.link_secret, section.origin(), section.link_lifetime_s, context.clock),
-            pictures=FilesystemPictures(settings.storage.directory),
+            pictures=pictures,
             pipeline_health=backlog.health,
             clock=context.clock,
             metrics=context.metrics,

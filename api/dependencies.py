@@ -2,25 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
 from api.cursor import CursorSeal
 from api.keys import ApiKeys
 from api.links import PictureLinks
+from api.picture_sources import PictureSource
 from runtime.backlog import PipelineHealth
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.postgres import Pool
-
-
-class PictureSource(Protocol):
-    """Where pictures are kept."""
-
-    async def read(self, key: str) -> bytes | None:
-        """The whole picture, None when there is none. May take long; must not block the event loop."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,12 @@ _PLAIN: Final = (
 Item = dict[str, object]
 
 
-def item_of(row: Mapping[str, Any], link: Callable[[str], str]) -> Item:
+def item_of(row: Mapping[str, Any], link: Callable[[str], str | None]) -> Item:
     """The `Signal` fields by name and what became of the signal since. Nothing absent: null instead.
 
-    `link` turns a picture's key into a URL.
+    `link` turns a picture's key into a URL, or into None when the picture is no longer kept.
     """
+    url = _screenshot_url(row, link)
     plain = {name: row[name] for name in _PLAIN}
     return {
         "signal_id": str(row["id"]),
@@ -59,11 +60,12 @@ def item_of(row: Mapping[str, Any], link: Callable[[str], str]) -> Item:
             "parse_revision": row["parse_revision"],
         },
         "replay_id": None if row["replay_id"] is None else str(row["replay_id"]),
-        "screenshot_url": _screenshot_url(row, link),
+        "screenshot_url": url,
+        "screenshot_expired": row["screenshot_status"] == ScreenshotStatus.COMPLETED and url is None,
     }
 
 
-def _screenshot_url(row: Mapping[str, Any], link: Callable[[str], str]) -> str | None:
+def _screenshot_url(row: Mapping[str, Any], link: Callable[[str], str | None]) -> str | None:
     completed = row["screenshot_status"] == ScreenshotStatus.COMPLETED
     key = row["screenshot_key"]
     return link(key) if completed and key is not None else None

@@ -1,4 +1,4 @@
-"""`alerts keys`: API keys."""
+"""`alerts keys`: API keys, and the keys that encrypt what is secret."""
 
 from uuid import UUID
 
@@ -6,18 +6,28 @@ import click
 
 from api.administration import show_table, with_pool
 from api.keys import ApiKeys, NewApiKey, Scope
+from api.rotation_command import rotate
 from runtime.clock import SystemClock
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.settings import PostgresSettings, load_section
 
 
-@click.group("keys")
+@click.group("keys", epilog=example("keys list"))
 def command() -> None:
-    """Create and revoke API keys."""
+    """Create and revoke API keys; move what is encrypted to a new encryption key."""
 
 
-@command.command()
-@click.option("--scope", type=click.Choice([scope.value for scope in Scope]), required=True)
+command.add_command(rotate)
+
+
+@command.command(epilog=example("keys create --scope platform --label laptop"))
+@click.option(
+    "--scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    required=True,
+    help="platform: all users; user: one",
+)
 @click.option("--user", "user_id", type=click.UUID, help="whose signals a key of scope user shows")
 @click.option("--label", default="", help="what the key is for")
 @click.pass_obj
@@ -31,7 +41,7 @@ def create(environment: Environment, scope: str, user_id: UUID | None, label: st
     click.echo(key.get_secret_value())
 
 
-@command.command("list")
+@command.command("list", epilog=example("keys list"))
 @click.pass_obj
 def list_keys(environment: Environment) -> None:
     """Show all keys, revoked ones too; never the keys themselves."""
@@ -41,7 +51,7 @@ def list_keys(environment: Environment) -> None:
     show_table(("key_id", "scope", "user_id", "revoked", "label"), rows)
 
 
-@command.command()
+@command.command(epilog=example("keys revoke 019a0000-0000-7000-8000-00000000000a"))
 @click.argument("key_id", type=click.UUID)
 @click.pass_obj
 def revoke(environment: Environment, key_id: UUID) -> None:

@@ -8,12 +8,12 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from runtime.clock import Clock
+from runtime.clock import Clock, utc_now
 from runtime.errors import InvalidError
+from runtime.pictures import is_past_retention, is_picture_key
 
 PICTURES_PATH: Final = "/pictures/"
 
-_KEY: Final = re.compile(r"(?:[A-Za-z0-9_-]{1,128}/){0,8}[A-Za-z0-9_-]{1,128}\.png")
 _EXPIRES: Final = re.compile(r"[0-9]{1,12}")
 _STEP_S: Final = 60
 """Links read within a minute are equal, so that browsers find the picture in their cache."""
@@ -30,18 +30,22 @@ class PictureLinks:
 
     def mint(self, key: str) -> str:
         """The link of a picture. Raises `InvalidError` (`invalid_key`) for a key that no link can name."""
-        if _KEY.fullmatch(key) is None:
+        if not is_picture_key(key):
             raise InvalidError("invalid_key")
         step_s = min(_STEP_S, self.lifetime_s)
         expires_s = -(-(self._now_s() + self.lifetime_s) // step_s) * step_s
         signature = self._signature(key, str(expires_s))
         return f"{self.origin}{PICTURES_PATH}{key}?expires={expires_s}&signature={signature}"
 
+    def mint_kept(self, key: str) -> str | None:
+        """The link of a picture, None when its plan keeps it no longer."""
+        return None if is_past_retention(key, utc_now(self.clock)) else self.mint(key)
+
     def check(self, key: str, expires: str, signature: str) -> int:
         """The seconds the link still works. Raises `InvalidError` (`invalid_link`) for any other."""
         expected = self._signature(key, expires)
         genuine = hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass"))
-        if not genuine or not _KEY.fullmatch(key) or not _EXPIRES.fullmatch(expires):
+        if not genuine or not is_picture_key(key) or not _EXPIRES.fullmatch(expires):
             raise InvalidError("invalid_link")
         remaining_s = int(expires) - self._now_s()
         if remaining_s <= 0:

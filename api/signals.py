@@ -61,7 +61,7 @@ async def show_signal(request: web.Request) -> web.Response:
         rows = await reader.rows("signal_by_id", _path_id(request, "signal_id"), reader.access.user_id)
     if not rows:
         raise RefusedError(NOT_FOUND)
-    return json_response(item_of(rows[0], dependencies.links.mint))
+    return json_response(item_of(rows[0], dependencies.links.mint_kept))
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ def _page(rows: Sequence[Any], limit: int, dependencies: ApiDependencies) -> dic
     shown = rows[:limit]
     last = shown[-1] if len(rows) > limit else None
     return {
-        "items": [item_of(row, dependencies.links.mint) for row in shown],
+        "items": [item_of(row, dependencies.links.mint_kept) for row in shown],
         "next_cursor": dependencies.cursors.seal(last["user_id"], last["id"]) if last else None,
     }
 

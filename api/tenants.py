@@ -191,10 +191,10 @@ class Tenants:
     def _stored(self, token: SecretStr, user_id: UUID) -> tuple[bytes, bytes]:
         """The token's two stored forms: to look it up, and to show it again."""
         hashed = bytes.fromhex(token_hash(token.get_secret_value()))
-        return hashed, self._keyring.encrypt(token, _token_owner(user_id))
+        return hashed, self._keyring.encrypt(token, token_owner(user_id))
 
     def _token_of(self, row: Any) -> SecretStr:
-        return self._keyring.decrypt(row["webhook_token"], _token_owner(row["id"]))
+        return self._keyring.decrypt(row["webhook_token"], token_owner(row["id"]))
 
     def _holds(self, row: Any, user_id: UUID, cookies: Mapping[str, SecretStr]) -> bool:
         if row["tv_sessionid"] is None or not row["tv_cookies_valid"]:
@@ -226,5 +226,6 @@ def _present(row: Any, user_id: UUID) -> Any:
     return row
 
 
-def _token_owner(user_id: UUID) -> str:
+def token_owner(user_id: UUID) -> str:
+    """The owner of the encrypted webhook token. Never change what it returns: as `session_owner`."""
     return f"users.webhook_token/{user_id}"

@@ -19,10 +19,14 @@ from runtime.clock import SystemClock
 from runtime.encryption import KeyRing, parse_keys
 from runtime.environment import Environment
 from runtime.errors import InvalidError
+from runtime.examples import example
 from runtime.settings import load_settings
 from schemas.plans import Plan
 
 GRACE_HOURS: Final = 24
+
+_USER: Final = "019a0000-0000-7000-8000-00000000000a"
+"""In examples."""
 
 _COOKIES: Final = {"TV_SESSIONID": "sessionid", "TV_SESSIONID_SIGN": "sessionid_sign"}
 
@@ -61,7 +65,7 @@ def _checked_addresses(
     return entries
 
 
-@click.group("users")
+@click.group("users", epilog=example("users list"))
 @click.pass_context
 def command(context: click.Context) -> None:
     """Create and change tenants."""
@@ -71,9 +75,11 @@ def command(context: click.Context) -> None:
 command.add_command(release_parked)
 
 
-@command.command("add")
-@click.option("--name", required=True)
-@click.option("--plan", type=click.Choice([plan.value for plan in Plan]), required=True)
+@command.command("add", epilog=example("users add --name ana --plan free --chart Ab3dE9xZ"))
+@click.option("--name", required=True, help="what people call the user")
+@click.option(
+    "--plan", type=click.Choice([plan.value for plan in Plan]), required=True, help="sets rates and quota"
+)
 @click.option("--chart", "chart_id", help="chart layout captured when an alert names none")
 @click.option("--id", "user_id", type=click.UUID, help="id of the user; unset: a new one")
 @click.pass_obj
@@ -87,7 +93,7 @@ def add(
     administration.show_webhook_url(user.token)
 
 
-@command.command()
+@command.command(epilog=example(f"users show {_USER}", f"users show {_USER} --reveal"))
 @user_argument
 @click.option("--reveal", is_flag=True, help="also print the webhook URL, which is a secret")
 @click.pass_obj
@@ -101,7 +107,7 @@ def show(administration: Administration, user_id: UUID, *, reveal: bool) -> None
         administration.show_webhook_url(administration.run(lambda tenants: tenants.webhook_token(user_id)))
 
 
-@command.command("list")
+@command.command("list", epilog=example("users list"))
 @click.pass_obj
 def list_users(administration: Administration) -> None:
     """Show all users that are not deleted."""
@@ -113,7 +119,7 @@ def list_users(administration: Administration) -> None:
     show_table(("user_id", "plan", "webhook", "captures", "signals", "senders", "name"), rows)
 
 
-@command.command("set-session")
+@command.command("set-session", epilog=example(f"users set-session {_USER}"))
 @user_argument
 @click.pass_obj
 def set_session(administration: Administration, user_id: UUID) -> None:
@@ -127,7 +133,7 @@ def set_session(administration: Administration, user_id: UUID) -> None:
     click.echo("stored")
 
 
-@command.command()
+@command.command(epilog=example(f"users captures {_USER} --on"))
 @user_argument
 @click.option("--on", "state", flag_value="on", help="the user has agreed; also releases a stop")
 @click.option("--off", "state", flag_value="off", help="the user no longer agrees")
@@ -148,7 +154,7 @@ def captures(administration: Administration, user_id: UUID, state: str | None) -
     click.echo(f"captures {state}")
 
 
-@command.command("set-plan")
+@command.command("set-plan", epilog=example(f"users set-plan {_USER} premium"))
 @user_argument
 @click.argument("plan", type=click.Choice([plan.value for plan in Plan]))
 @click.pass_obj
@@ -158,7 +164,7 @@ def set_plan(administration: Administration, user_id: UUID, plan: str) -> None:
     click.echo(f"plan {plan}")
 
 
-@command.command("set-addresses")
+@command.command("set-addresses", epilog=example(f"users set-addresses {_USER} tradingview 203.0.113.0/24"))
 @user_argument
 @click.argument("entries", metavar="[ENTRY]...", nargs=-1, callback=_checked_addresses)
 @click.pass_obj
@@ -172,7 +178,7 @@ def set_addresses(administration: Administration, user_id: UUID, entries: Sequen
     click.echo(f"addresses {_listed(entries)}")
 
 
-@command.command()
+@command.command(epilog=example(f"users disable {_USER}"))
 @user_argument
 @click.pass_obj
 def disable(administration: Administration, user_id: UUID) -> None:
@@ -181,7 +187,7 @@ def disable(administration: Administration, user_id: UUID) -> None:
     click.echo("webhook off")
 
 
-@command.command()
+@command.command(epilog=example(f"users enable {_USER}"))
 @user_argument
 @click.pass_obj
 def enable(administration: Administration, user_id: UUID) -> None:
@@ -190,9 +196,15 @@ def enable(administration: Administration, user_id: UUID) -> None:
     click.echo("webhook on")
 
 
-@command.command("rotate-token")
+@command.command("rotate-token", epilog=example(f"users rotate-token {_USER} --grace-hours 48"))
 @user_argument
-@click.option("--grace-hours", type=click.FloatRange(0, 24 * 30), default=GRACE_HOURS, show_default=True)
+@click.option(
+    "--grace-hours",
+    type=click.FloatRange(0, 24 * 30),
+    default=GRACE_HOURS,
+    show_default=True,
+    help="how long the old URL works on",
+)
 @click.pass_obj
 def rotate_token(administration: Administration, user_id: UUID, grace_hours: float) -> None:
     """Give a user a new webhook URL; the old one works for the grace time. 0 for one that has leaked."""
@@ -200,7 +212,7 @@ def rotate_token(administration: Administration, user_id: UUID, grace_hours: flo
     administration.show_webhook_url(administration.run(lambda tenants: tenants.rotate_token(user_id, grace)))
 
 
-@command.command()
+@command.command(epilog=example(f"users delete {_USER}"))
 @user_argument
 @click.confirmation_option(prompt="Delete this user?")
 @click.pass_obj

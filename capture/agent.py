@@ -3,21 +3,29 @@
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from capture.attempt import Studio
+from capture.chart import Origin
 from capture.engine import Engine, open_engine
+from capture.leases import AccountLeases, AccountTerms
+from capture.progress import ProgressStore
 from capture.session import SessionStore
+from capture.session_check import CheckClaims, CheckParts, SessionCheck
+from capture.session_page import open_session_page
 from capture.settings import CaptureSettings
-from capture.storage import PictureFolder, picture_key
+from capture.site import load_site
+from capture.storage_choice import open_picture_store
+from capture.storage_keys import key_of_request
 from capture.worker import CaptureWorker, WorkerLimits, WorkerParts
 from runtime.backlog import CAPTURE_GROUP
 from runtime.encryption import KeyRing, parse_keys
 from runtime.errors import InvalidError, TransientError
+from runtime.ids import SignalIds
 from runtime.postgres import Pool, open_pool, ping
 from runtime.process import ProcessContext, guarded
 from runtime.publisher import Message, Publisher, open_publisher
@@ -33,7 +41,9 @@ from schemas.plans import Plan
 from schemas.records import CaptureEvent, CaptureRequest
 from schemas.topics import CAPTURE_EVENTS, CAPTURES
 
-ADMIT_BATCH: Final = 100
+ADMIT_BATCH: Final = 5000
+"""After a crash a full queue of 20,000 is read again: a few questions to the database, not one a request."""
+
 WATCH_LIMITS: Final = WatchLimits(unready_s=1200.0, unacked_s=2400.0)
 """A request may wait as long as its picture is of use, 15 minutes by default, and is tried then."""
 
@@ -68,21 +78,75 @@ class PlanIntakes:
 @asynccontextmanager
 async def serve_capture(settings: CaptureSettings, context: ProcessContext) -> AsyncIterator[None]:
     """On exit: admit nothing more, finish what the slots hold within the drain deadline, leave the rest."""
+    capture, clock = settings.capture, context.clock
     async with (
         open_pool(settings.postgres, "capture") as pool,
         open_publisher(settings.kafka, "alerts-capture") as publisher,
-        open_engine(settings, context.clock) as engine,
+        open_picture_store(settings.storage, context) as store,
+        open_engine(settings, clock) as engine,
+        renewing(_leases(settings, pool, context), context) as leases,
     ):
         context.readiness.add("postgres", lambda: ping(pool))
         context.readiness.add("browser", partial(_check_browser, engine))
-        studio = _studio(settings, pool, engine, context)
         parts = WorkerParts(
-            studio, partial(publish_event, publisher), context.clock, context.metrics, random.random
+            Studio(engine, _sessions(settings, pool), store, _names(settings), clock),
+            leases,
+            ProgressStore(pool),
+            partial(publish_event, publisher),
+            clock,
+            context.metrics,
+            random.random,
         )
-        capture = settings.capture
         worker = CaptureWorker(parts, WorkerLimits(capture.slots, capture.tries, capture.queue_capacity))
-        async with _working(worker, context), _admitting(worker, publisher, settings, context):
+        async with (
+            _checking_sessions(parts, pool, settings, context),
+            _working(worker, context),
+            _admitting(worker, publisher, settings, context),
+        ):
             yield
+
+
+@asynccontextmanager
+async def _checking_sessions(
+    parts: WorkerParts, pool: Pool, settings: CaptureSettings, context: ProcessContext
+) -> AsyncIterator[None]:
+    """Under leases of its own: under the worker's, a check could run beside a capture of the same account."""
+    capture = settings.capture
+    if not capture.session_check_hours:
+        yield
+        return
+    claims = CheckClaims(pool, context.clock, capture.session_check_hours * 3600)
+    async with (
+        open_session_page(Origin.parse(settings.chart.origin), load_site(capture.site_file)) as page,
+        renewing(_leases(settings, pool, context), context) as leases,
+    ):
+        sessions = parts.studio.sessions
+        check = SessionCheck(CheckParts(claims, sessions, leases, page, parts.publish, context.clock))
+        task = asyncio.create_task(guarded(check.run(), context), name="session-check")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def renewing(leases: AccountLeases, context: ProcessContext) -> AsyncIterator[AccountLeases]:
+    """Renews them in a task of its own; lets go of them on exit."""
+    task = asyncio.create_task(guarded(leases.run(), context), name="lease-renewal")
+    try:
+        yield leases
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await leases.close()
+
+
+def _leases(settings: CaptureSettings, pool: Pool, context: ProcessContext) -> AccountLeases:
+    terms = AccountTerms(settings.capture.account_spacing_s, settings.capture.account_hourly)
+    return AccountLeases(
+        pool, SignalIds(context.clock).mint(), settings.storage.key_secret, terms, context.clock
+    )
 
 
 async def publish_event(publisher: Publisher, event: CaptureEvent) -> None:
@@ -105,19 +169,22 @@ async def admit(intake: Intake, worker: CaptureWorker, settler: Settler) -> None
     """
     try:
         while True:
-            for record in await intake.take(ADMIT_BATCH):
-                await _submit(record, worker, settler)
+            await _submit(await intake.take(ADMIT_BATCH), worker, settler)
     except (IntakeClosed, LeaveUnfinished):
         return
 
 
-async def _submit(record: StreamRecord, worker: CaptureWorker, settler: Settler) -> None:
-    try:
-        request = decode(record.value, CaptureRequest)
-    except RecordDecodeError as error:
-        await settler.bury(record, InvalidError("bad_record", str(error)))
-        return
-    await worker.submit(request, AdmittedRequest(settler, record))
+async def _submit(records: Sequence[StreamRecord], worker: CaptureWorker, settler: Settler) -> None:
+    offers = []
+    for record in records:
+        try:
+            request = decode(record.value, CaptureRequest)
+        except RecordDecodeError as error:
+            await settler.bury(record, InvalidError("bad_record", str(error)))
+        else:
+            offers.append((request, AdmittedRequest(settler, record)))
+    if offers:
+        await worker.submit_all(offers)
 
 
 @asynccontextmanager
@@ -170,12 +237,9 @@ async def _check_browser(engine: Engine) -> None:
         raise TransientError("the browser does not answer")
 
 
-def _studio(settings: CaptureSettings, pool: Pool, engine: Engine, context: ProcessContext) -> Studio:
-    keyring = KeyRing(parse_keys(settings.encryption.keys))
-    return Studio(
-        renderer=engine,
-        sessions=SessionStore(pool, keyring),
-        store=PictureFolder(settings.storage.directory),
-        key_of=partial(picture_key, settings.storage.key_secret),
-        clock=context.clock,
-    )
+def _sessions(settings: CaptureSettings, pool: Pool) -> SessionStore:
+    return SessionStore(pool, KeyRing(parse_keys(settings.encryption.keys)))
+
+
+def _names(settings: CaptureSettings) -> Callable[[CaptureRequest], str]:
+    return partial(key_of_request, settings.storage.key_secret)

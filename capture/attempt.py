@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
-from uuid import UUID
 
 from capture.chart import view_of
 from capture.engine import CaptureOrder, Shot
@@ -46,18 +45,18 @@ class Studio:
     renderer: Renderer
     sessions: Sessions
     store: PictureStore
-    key_of: Callable[[UUID, int], str]
+    key_of: Callable[[CaptureRequest], str]
     clock: Clock
 
     async def existing(self, request: CaptureRequest) -> Picture | None:
         """The picture an earlier try of this request has left, whoever made it."""
-        return await self.store.find(self.key_of(request.signal_id, request.request_no))
+        return await self.store.find(self.key_of(request))
 
     async def take(self, request: CaptureRequest, session: TradingViewSession) -> Taken:
         """One try. Raises `CaptureFailedError`, or what the renderer raises when it could not begin."""
         shot = await self.renderer.capture(_order(request, session))
         started_s = self.clock.monotonic_s()
-        picture = await self._store(self.key_of(request.signal_id, request.request_no), shot)
+        picture = await self._store(self.key_of(request), shot)
         upload_ms = round((self.clock.monotonic_s() - started_s) * 1000)
         return Taken(picture, shot.warning, {**shot.timings_ms, "upload": upload_ms})
 

@@ -14,6 +14,7 @@ from capture.connection import PipeConnection
 from capture.contexts import WarmContexts, Warmth
 from capture.errors import BrowserGoneError, CommandError
 from capture.launcher import BrowserProcess
+from capture.memory import group_memory_bytes
 from runtime.clock import Clock
 from runtime.errors import TransientError
 from runtime.logging import get_logger
@@ -44,12 +45,14 @@ class Wear:
 
     captures: int
     age_s: float
+    memory_bytes: int = 2 * 1024**3
 
 
 class LiveBrowser:
     """A browser process with its connection. A task of its own pings it and buries it when it is dead.
 
-    `captures` counts pages opened; `users` are captures under way.
+    `captures` counts pages opened; `users` are captures under way; `memory_bytes` is what all its processes
+    together have to themselves, measured every few seconds.
     """
 
     def __init__(self, process: BrowserProcess, warmth: Warmth, clock: Clock) -> None:
@@ -59,6 +62,7 @@ class LiveBrowser:
         self.captures = 0
         self.users = 0
         self.retired = False
+        self.memory_bytes = 0
         self._stderr = _Tail()
         self._born_s = clock.monotonic_s()
         self._clock = clock
@@ -99,7 +103,8 @@ class LiveBrowser:
     def is_worn(self, wear: Wear) -> bool:
         age_s = self._clock.monotonic_s() - self._born_s
         broken = self.retired or self.is_gone or self.contexts.stuck
-        return broken or self.captures >= wear.captures or age_s >= wear.age_s
+        is_used_up = self.captures >= wear.captures or age_s >= wear.age_s
+        return broken or is_used_up or self.memory_bytes >= wear.memory_bytes
 
     def retire(self) -> None:
         """No new captures: a page of it could not be closed."""
@@ -151,6 +156,7 @@ class LiveBrowser:
         try:
             while misses < _MISSES_MAX and not await self._closed_within(WATCH_INTERVAL_S):
                 misses = 0 if await self.healthy() else misses + 1
+                self.memory_bytes = await asyncio.to_thread(group_memory_bytes, self.process.popen.pid)
             log.info("browser_ended", captures=self.captures, stuck=misses >= _MISSES_MAX)
         finally:
             await self._bury()

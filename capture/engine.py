@@ -20,7 +20,7 @@ from capture.errors import BrowserGoneError, CommandDeadlineError, CommandError,
 from capture.launcher import browser_account
 from capture.outcomes import CaptureFailedError, Outcome, PictureWarning
 from capture.phases import Phase, Phases
-from capture.picture import checked_picture
+from capture.picture import Box, checked_picture
 from capture.profile import sweep_profiles
 from capture.readiness import Look, Report, readiness_script
 from capture.session import TradingViewSession
@@ -61,6 +61,16 @@ class Shot:
     taken_at_ms: int
     timings_ms: dict[str, int]
     warning: PictureWarning | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposure:
+    """What came out of the page, not yet checked."""
+
+    png: bytes
+    pane: Box | None
+    taken_at_ms: int
+    capped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +121,12 @@ class Engine:
             plan = self._tab_plan(order)
             async with open_tab(context, plan, browser.retire) as tab:
                 await tab.navigate(order.view.url(self._parts.origin), self._parts.try_deadline_s)
-                png, capped, taken_at_ms = await self._picture(tab, order, phases)
-            png = await asyncio.to_thread(checked_picture, png, order.width_px, order.height_px)
-        warning = PictureWarning.SETTLED_BY_CAP if capped else None
-        return Shot(png, taken_at_ms, phases.timings_ms(), warning)
+                taken = await self._expose(tab, order, phases)
+            png = await asyncio.to_thread(
+                checked_picture, taken.png, order.width_px, order.height_px, taken.pane
+            )
+        warning = PictureWarning.SETTLED_BY_CAP if taken.capped else None
+        return Shot(png, taken.taken_at_ms, phases.timings_ms(), warning)
 
     @asynccontextmanager
     async def _context(self, browser: LiveBrowser, order: CaptureOrder) -> AsyncIterator[Any]:
@@ -129,15 +141,15 @@ class Engine:
             raise
         contexts.give_back(order.user_id)
 
-    async def _picture(self, tab: Tab, order: CaptureOrder, phases: Phases) -> tuple[bytes, bool, int]:
+    async def _expose(self, tab: Tab, order: CaptureOrder, phases: Phases) -> _Exposure:
         """Shoot once settled; again if the page changed under the shot."""
         while True:
             capped = await self._until_settled(tab, order, phases)
             phases.enter(Phase.SHOOT)
             taken_at_ms = self._parts.clock.unix_ms()
             png, look = await tab.shoot()
-            if _shows_what_was_asked(look):
-                return png, capped, taken_at_ms
+            if look is not None and _shows_what_was_asked(look):
+                return _Exposure(png, look.pane, taken_at_ms, capped)
 
     async def _until_settled(self, tab: Tab, order: CaptureOrder, phases: Phases) -> bool:
         """Follow the page's reports. Returns whether it settled only by the cap."""
@@ -221,9 +233,7 @@ async def _warm_up(supply: BrowserSupply) -> None:
         log.error("browser_not_started", detail=str(error))  # noqa: TRY400 - no traceback
 
 
-def _shows_what_was_asked(look: Look | None) -> bool:
-    if look is None:
-        return False
+def _shows_what_was_asked(look: Look) -> bool:
     if look.outcome is not None:
         raise CaptureFailedError(look.outcome)
     return not look.missing

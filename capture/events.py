@@ -11,11 +11,15 @@ from schemas.records import CaptureEvent, CaptureEventKind, CaptureRequest, Pict
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a capture ended: its outcome, and the picture if there is one."""
+    """How a capture ended: its outcome, and the picture if there is one.
+
+    `fence` is that of the lease under which the last try was made; 0: without one.
+    """
 
     kind: CaptureEventKind
     outcome: Outcome
     tries: int
+    fence: int = 0
     session_version: int | None = None
     picture: Picture | None = None
     warning: PictureWarning | None = None
@@ -23,7 +27,7 @@ class Ending:
 
 
 def started_event(
-    requests: list[CaptureRequest], occurred_at: datetime, session_version: int
+    requests: list[CaptureRequest], occurred_at: datetime, session_version: int, fence: int
 ) -> CaptureEvent:
     """A worker has begun. `requests` are not empty and share one picture."""
     first = requests[0]
@@ -35,7 +39,7 @@ def started_event(
         request_no=first.request_no,
         occurred_at=occurred_at,
         tries=0,
-        fence=0,
+        fence=fence,
         session_version=session_version,
     )
 
@@ -51,7 +55,7 @@ def ended_event(requests: list[CaptureRequest], occurred_at: datetime, ending: E
         request_no=first.request_no,
         occurred_at=occurred_at,
         tries=ending.tries,
-        fence=0,
+        fence=ending.fence,
         session_version=ending.session_version,
         reason=None if ending.outcome is Outcome.COMPLETED else ending.outcome,
         warning=ending.warning,

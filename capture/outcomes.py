@@ -14,6 +14,7 @@ class Outcome(StrEnum):
     """A closed list; the value is the `reason` of the event and of the row."""
 
     COMPLETED = "completed"
+    DEGRADED = "degraded"
     SESSION_EXPIRED = "session_expired"
     ACCOUNT_FLAGGED = "account_flagged"
     CAPTCHA = "captcha"
@@ -36,6 +37,7 @@ class Outcome(StrEnum):
     STORAGE_FAILED = "storage_failed"
     INTERNAL_ERROR = "internal_error"
     STALE = "stale"
+    ACCOUNT_LIMIT = "account_limit"
     NOT_CONSENTED = "not_consented"
     CAPTURES_STOPPED = "captures_stopped"
     SESSION_MISSING = "session_missing"
@@ -66,6 +68,7 @@ _RETRIED: Final = Rule(After.RETRY, CaptureEventKind.FAILED)
 RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
     {
         Outcome.COMPLETED: _DONE,
+        Outcome.DEGRADED: _DONE,
         Outcome.SESSION_EXPIRED: Rule(After.FINISH, CaptureEventKind.SESSION_EXPIRED),
         Outcome.ACCOUNT_FLAGGED: Rule(After.FINISH, CaptureEventKind.ACCOUNT_FLAGGED),
         Outcome.CAPTCHA: _FINAL,
@@ -88,6 +91,7 @@ RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
         Outcome.STORAGE_FAILED: _RETRIED,
         Outcome.INTERNAL_ERROR: _RETRIED,
         Outcome.STALE: _REFUSED,
+        Outcome.ACCOUNT_LIMIT: _REFUSED,
         Outcome.NOT_CONSENTED: _REFUSED,
         Outcome.CAPTURES_STOPPED: _REFUSED,
         Outcome.SESSION_MISSING: _REFUSED,
@@ -95,9 +99,26 @@ RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
     }
 )
 
+TOLD_BY_THE_SITE: Final = frozenset(
+    {
+        Outcome.SESSION_EXPIRED,
+        Outcome.ACCOUNT_FLAGGED,
+        Outcome.CAPTCHA,
+        Outcome.LAYOUT_NOT_FOUND,
+        Outcome.SYMBOL_UNKNOWN,
+        Outcome.ACCESS_DENIED,
+        Outcome.RATE_LIMITED,
+        Outcome.CONNECTION_LIMIT,
+        Outcome.SITE_ERROR,
+        Outcome.WRONG_CHART,
+        Outcome.BLANK_PICTURE,
+    }
+)
+"""What a page may say of itself. It must not be able to end a capture as completed."""
+
 
 class PictureWarning(StrEnum):
-    """What the row of a completed picture says beside it."""
+    """What the row of a completed picture says beside it: the outcome was `degraded`."""
 
     SETTLED_BY_CAP = "settled_by_cap"
 

@@ -1,6 +1,9 @@
 """How long each part of a capture took."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from enum import StrEnum
+from typing import Final
 
 from runtime.clock import Clock
 
@@ -12,6 +15,10 @@ class Phase(StrEnum):
     READY = "ready"
     SETTLE = "settle"
     SHOOT = "shoot"
+
+
+WATCHER: Final[ContextVar[Callable[[Phase], None] | None]] = ContextVar("capture_phase_watcher", default=None)
+"""Told of each phase that a capture of this task enters, so that a person can see it come."""
 
 
 class Phases:
@@ -26,13 +33,20 @@ class Phases:
         self._clock = clock
         self._entered_s = clock.monotonic_s()
         self._spent_s = dict.fromkeys(Phase, 0.0)
+        self._tell()
 
     def enter(self, phase: Phase) -> None:
         now_s = self._clock.monotonic_s()
         self._spent_s[self.current] += now_s - self._entered_s
         self.current, self._entered_s = phase, now_s
+        self._tell()
 
     def timings_ms(self) -> dict[str, int]:
         """Ends the present phase."""
         self.enter(self.current)
         return {phase.value: round(seconds * 1000) for phase, seconds in self._spent_s.items()}
+
+    def _tell(self) -> None:
+        watcher = WATCHER.get()
+        if watcher is not None:
+            watcher(self.current)

@@ -14,13 +14,20 @@ _STEP: Final = 4
 _ONE_SHADE_MAX: Final = 0.998
 
 
-def checked_picture(png: bytes, width_px: int, height_px: int) -> bytes:
-    """The picture without metadata. Raises `CaptureFailedError` (`blank_picture`) when it cannot be right."""
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
+
+
+def checked_picture(png: bytes, width_px: int, height_px: int, pane: Box | None = None) -> bytes:
+    """The picture without metadata. `pane` is where the chart must be: a frame around nothing is no picture.
+
+    Raises `CaptureFailedError` (`blank_picture`) when it cannot be right.
+    """
     try:
         with Image.open(io.BytesIO(png)) as image:
             if image.format != "PNG" or image.size != (width_px, height_px):
                 raise CaptureFailedError(Outcome.BLANK_PICTURE, f"{image.format} of {image.size}")
-            if _is_blank(image):
+            if _is_blank(image, (0, 0, width_px, height_px)) or (pane and _is_blank(image, pane)):
                 raise CaptureFailedError(Outcome.BLANK_PICTURE, "one shade")
         return without_metadata(png)
     except (OSError, SyntaxError, ValueError) as error:
@@ -43,7 +50,11 @@ def without_metadata(png: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _is_blank(image: Image.Image) -> bool:
-    small = image.resize((image.width // _STEP, image.height // _STEP), Image.Resampling.NEAREST)
-    shades = small.convert("L").histogram()
+def _is_blank(image: Image.Image, box: Box) -> bool:
+    left, top, right, bottom = box
+    inside = (max(0, left), max(0, top), min(image.width, right), min(image.height, bottom))
+    size = ((inside[2] - inside[0]) // _STEP, (inside[3] - inside[1]) // _STEP)
+    if min(size) <= 0:
+        return True
+    shades = image.resize(size, Image.Resampling.NEAREST, inside).convert("L").histogram()
     return max(shades) >= _ONE_SHADE_MAX * sum(shades)

@@ -5,7 +5,8 @@ SELECT
     config.session_version,
     config.tv_cookies_valid,
     config.captures_consented_at,
-    config.captures_stopped
+    config.captures_stopped,
+    EXISTS (SELECT FROM capture_settings WHERE stopped) AS all_stopped
 FROM user_config AS config
 JOIN users ON users.id = config.user_id
 WHERE config.user_id = $1 AND users.deleted_at IS NULL

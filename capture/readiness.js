@@ -6,7 +6,14 @@
 
   const { page, api, blockers, settle } = site;
   const announce = globalThis[site.binding];
-  const state = { said: "", wrongSince: null, readySince: null, quietSince: null, cells: null, isSettled: false };
+  const unsettled = { readySince: null, quietSince: null, cells: null, isSettled: false };
+  const state = { ...unsettled, said: "", lasting: undefined, lastingSince: 0, old: null };
+
+  // What may be missing for a while, but not for ever: all that is missing then belongs to one of these.
+  const LASTING = [
+    { names: ["symbol", "interval", "fresh"], limit_ms: settle.wrong_chart_ms, outcome: "wrong_chart" },
+    { names: ["bars", "drawn"], limit_ms: settle.blank_ms, outcome: "blank_picture" },
+  ];
 
   const one = (selector) => document.querySelector(selector);
 
@@ -57,6 +64,7 @@
     const checks = {
       signed_in: one(page.signed_in) !== null,
       data: chart ? ask(chart, api.ready) === true : true,
+      bars: chart ? ask(chart, api.bars) !== 0 : true,
       loaders: !anyVisible(page.loader),
       fonts: document.fonts.status === "loaded",
       canvas: one(page.canvas) !== null,
@@ -64,6 +72,18 @@
       interval: sameInterval(interval),
     };
     return { outcome: null, missing: Object.keys(checks).filter((name) => !checks[name]) };
+  }
+
+  // The same with what was painted, which costs more and is asked only where it decides.
+  function inspect() {
+    const { outcome, missing } = look();
+    const isWrong = missing.length > 0 && missing.every((name) => name === "symbol" || name === "interval");
+    const cells = outcome === null && (isWrong || missing.length === 0) ? sample() : null;
+    if (cells !== null && missing.length === 0) {
+      if (!isDrawn(cells)) missing.push("drawn");
+      else if (state.old !== null && changedShare(state.old, cells) <= settle.stale_share) missing.push("fresh");
+    }
+    return { outcome, missing, isWrong, cells };
   }
 
   const grid = new OffscreenCanvas(settle.columns, settle.rows).getContext("2d", { willReadFrequently: true });
@@ -86,6 +106,17 @@
     }
   }
 
+  // One shade, and lines hardly to be told from it, are a chart without bars.
+  function isDrawn(cells) {
+    let [least, most] = [765, 0];
+    for (let at = 0; at < cells.length; at += 4) {
+      if (cells[at + 3] === 0) continue;
+      const shade = cells[at] + cells[at + 1] + cells[at + 2];
+      [least, most] = [Math.min(least, shade), Math.max(most, shade)];
+    }
+    return most - least > settle.contrast;
+  }
+
   function changedShare(before, after) {
     if (before === null || after === null) return before === after ? 0 : 1;
     let changed = 0;
@@ -106,16 +137,16 @@
     announce(message);
   }
 
-  // Everything is there but the chart shows something else.
-  function isWrong(missing, now) {
-    const wrong = missing.length > 0 && missing.every((name) => name === "symbol" || name === "interval");
-    state.wrongSince = wrong ? (state.wrongSince ?? now) : null;
-    return wrong && now - state.wrongSince > settle.wrong_chart_ms;
+  function verdict(missing, now) {
+    const belongs = ({ names }) => missing.every((name) => names.includes(name));
+    const lasting = missing.length > 0 ? LASTING.find(belongs) : undefined;
+    if (lasting !== state.lasting) Object.assign(state, { lasting, lastingSince: now });
+    return lasting !== undefined && now - state.lastingSince > lasting.limit_ms ? lasting.outcome : null;
   }
 
-  function watchPaint(now) {
+  function watchPaint(cells, now) {
     say("ready");
-    const quiet = quietFor(now) >= quietNeeded();
+    const quiet = quietFor(cells, now) >= quietNeeded();
     const capped = !quiet && now - state.readySince > settle.cap_ms;
     state.isSettled = quiet || capped;
     if (state.isSettled) say("settled", { capped });
@@ -126,8 +157,7 @@
     return Math.min(Math.max(state.readySince * settle.quiet_share, settle.quiet_min_ms), settle.quiet_max_ms);
   }
 
-  function quietFor(now) {
-    const cells = sample();
+  function quietFor(cells, now) {
     if (state.cells === null || changedShare(state.cells, cells) > settle.changed_share) state.quietSince = now;
     state.cells = cells;
     state.readySince ??= now;
@@ -135,27 +165,53 @@
   }
 
   function step(now) {
-    const { outcome, missing } = look();
-    if (outcome !== null) return say("blocked", { outcome });
-    if (isWrong(missing, now)) return say("blocked", { outcome: "wrong_chart" });
+    // while the picture is being shot, the page is left in peace
+    const { outcome, missing, isWrong, cells } = state.isSettled ? look() : inspect();
+    const ended = outcome ?? verdict(missing, now);
+    if (ended !== null) return say("blocked", { outcome: ended });
+    // a chart may tell the new symbol while it still shows this
+    if (isWrong && cells && isDrawn(cells)) state.old = cells;
     if (missing.length > 0) {
-      Object.assign(state, { readySince: null, quietSince: null, cells: null, isSettled: false });
+      Object.assign(state, unsettled);
       say("waiting", { missing });
     } else if (!state.isSettled) {
-      watchPaint(now);
+      state.old = null;
+      watchPaint(cells, now);
     }
     return requestAnimationFrame(step);
   }
 
-  function begin() {
+  // Hides overlays, but nothing that is a blocker or holds one: those are to be seen.
+  function hideOverlays() {
+    const telling = blockers.map(({ selector }) => selector).join(",");
     // a constructed sheet, since the page's own policy may forbid inline styles
     const sheet = new CSSStyleSheet();
-    sheet.replaceSync(`${page.hidden.join(",")} { display: none !important; }`);
+    sheet.replaceSync(
+      `:is(${page.hidden.join(",")}):not(:is(${telling}), :has(:is(${telling}))) { display: none !important; }`,
+    );
     document.adoptedStyleSheets.push(sheet);
+  }
+
+  function begin() {
+    hideOverlays();
     say("document", { signed_in: one(page.signed_in) !== null, outcome: look().outcome });
     requestAnimationFrame(step);
   }
 
-  globalThis[site.probe] = () => JSON.stringify(look());
+  // The canvases' part of the viewport: left, top, right, bottom.
+  function paneBox() {
+    const boxes = [...document.querySelectorAll(page.canvas)].filter(visible).map((one) => one.getBoundingClientRect());
+    const far = (side, most) => Math.round(most(...boxes.map((box) => box[side])));
+    return boxes.length === 0
+      ? null
+      : [far("left", Math.min), far("top", Math.min), far("right", Math.max), far("bottom", Math.max)];
+  }
+
+  globalThis[site.probe] = () => {
+    const { outcome, missing } = inspect();
+    // a frame that nobody else has seen: the page has to settle again
+    if (missing.length > 0) Object.assign(state, unsettled);
+    return JSON.stringify({ outcome, missing, pane: paneBox() });
+  };
   document.addEventListener("DOMContentLoaded", begin, { once: true });
 }

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from capture.chart import ChartView
-from capture.outcomes import Outcome
+from capture.outcomes import TOLD_BY_THE_SITE, Outcome
 from capture.site import Site
 
 BINDING: Final = "alertsCaptureReport"
@@ -34,10 +34,14 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """The page's state at one moment: the picture is what was asked for when both are empty."""
+    """The page's state at one moment: the picture is what was asked for when the first two are empty.
+
+    `pane` is the chart's part of the viewport: left, top, right and bottom in CSS pixels.
+    """
 
     outcome: Outcome | None
     missing: tuple[str, ...]
+    pane: tuple[int, int, int, int] | None = None
 
 
 _reports: Final = msgspec.json.Decoder(Report)
@@ -55,14 +59,20 @@ def readiness_script(site: Site, view: ChartView) -> str:
 def read_report(payload: str) -> Report | None:
     """None for what the script did not write: pages can call the binding too."""
     try:
-        return _reports.decode(payload)
+        report = _reports.decode(payload)
     except msgspec.MsgspecError:
         return None
+    return report if _may_be_told(report.outcome) else None
 
 
 def read_look(payload: object) -> Look | None:
     """None for anything else, such as a page that has been left."""
     try:
-        return _looks.decode(payload) if isinstance(payload, str) else None
+        look = _looks.decode(payload) if isinstance(payload, str) else None
     except msgspec.MsgspecError:
         return None
+    return look if look is not None and _may_be_told(look.outcome) else None
+
+
+def _may_be_told(outcome: Outcome | None) -> bool:
+    return outcome is None or outcome in TOLD_BY_THE_SITE

@@ -3,54 +3,17 @@
 import heapq
 from bisect import insort
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic
 from uuid import UUID
 
+from capture.accounts import AccountBook
+from capture.job import UNTRIED, Job, JobKey, Spent, TicketT, Waiting, key_of
 from runtime.clock import Clock
 from schemas.plans import Plan
 from schemas.records import CaptureRequest
 
 BELOW_PREMIUM_EVERY: Final = 10
 """Every tenth grant goes to the oldest waiter below premium."""
-
-TicketT = TypeVar("TicketT")
-
-
-class JobKey(NamedTuple):
-    """Requests that are equal in this, and still wait for their first try, share one picture."""
-
-    plan: Plan
-    user_id: UUID
-    chart_id: str
-    ticker: str
-    interval: str | None
-    request_no: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Waiting(Generic[TicketT]):
-    """One request, with the ticket of whoever wants to know its end."""
-
-    request: CaptureRequest
-    ticket: TicketT
-
-
-@dataclass(slots=True, eq=False)
-class Job(Generic[TicketT]):
-    """One picture to take. The first of `waiting` gives it its name; `tries` and `reruns` are the worker's.
-
-    `is_waiting` is the scheduler's: queued or delayed, neither granted nor over.
-    """
-
-    key: JobKey
-    sequence: int
-    admitted_at_s: float
-    waiting: list[Waiting[TicketT]] = field(default_factory=list)
-    tries: int = 0
-    reruns: int = 0
-    is_waiting: bool = True
-
 
 _Queue = OrderedDict[UUID, list[Job[TicketT]]]
 
@@ -59,36 +22,33 @@ class Scheduler(Generic[TicketT]):
     """Grants waiting jobs to free slots.
 
     The highest plan first, every tenth grant aside; inside a plan the users take turns; of one user first
-    come, first served, one at a time. Requests with equal keys share a job until it is granted; one that
-    waits for its next try takes in no more, so that each request has all its tries. Whoever is granted a job
-    calls `finish` or `retry` once. Requests past their `capture_by` are never granted, but handed out by
-    `expire`.
+    come, first served, one at a time, and so of the users of one account. Suspects run one at a time, so
+    that a page that ends workers costs its neighbours no more than a try. Requests with equal keys share a
+    job until it is granted; one that waits for its next try takes in no more, so that each request has all
+    its tries. Whoever is granted a job calls `finish`, `retry` or `put_back` once. Requests past their
+    `capture_by` are never granted, but handed out by `expire`.
     """
 
     def __init__(self, slots: int, clock: Clock) -> None:
         self._slots = slots
         self._clock = clock
+        self._accounts = AccountBook(clock)
         self._queues: dict[Plan, _Queue[TicketT]] = {plan: OrderedDict() for plan in Plan}
-        self._joinable: dict[JobKey, Job[TicketT]] = {}
+        self._joinable: dict[tuple[JobKey, Spent], Job[TicketT]] = {}
         self._delayed: list[tuple[float, int, Job[TicketT]]] = []
         self._deadlines: list[tuple[int, int, Job[TicketT], Waiting[TicketT]]] = []
         self._expired: list[Waiting[TicketT]] = []
         self._running: dict[UUID, Job[TicketT]] = {}
         self._last_sequence = 0
-        self._grants = 0
+        self._grants_since_turn = 0
 
-    def admit(self, request: CaptureRequest, ticket: TicketT) -> None:
-        key = JobKey(
-            request.plan,
-            request.user_id,
-            request.chart_id,
-            request.ticker,
-            request.interval,
-            request.request_no,
-        )
-        job = self._joinable.get(key)
+    def admit(self, request: CaptureRequest, ticket: TicketT, spent: Spent = UNTRIED) -> None:
+        key = key_of(request)
+        job = self._joinable.get((key, spent))
         if job is None:
-            job = self._joinable[key] = Job(key, self._next_sequence(), self._clock.monotonic_s())
+            job = Job(key, self._next_sequence(), self._clock.monotonic_s())
+            job.tries, job.reruns, job.is_suspect = spent.tries, spent.reruns, spent != UNTRIED
+            self._joinable[key, spent] = job
             self._enqueue(job)
         waiting = Waiting(request, ticket)
         job.waiting.append(waiting)
@@ -100,25 +60,50 @@ class Scheduler(Generic[TicketT]):
         self._collect_expired()
         if len(self._running) >= self._slots:
             return None
-        job = self._choose()
+        in_turn = self._grants_since_turn + 1 >= BELOW_PREMIUM_EVERY
+        job = (self._oldest_below_premium() if in_turn else None) or self._highest()
         if job is not None:
-            self._grants += 1
+            self._grants_since_turn = 0 if in_turn else self._grants_since_turn + 1
+            job.was_in_turn = in_turn
             self._dequeue(job)
             job.is_waiting = False
             self._running[job.key.user_id] = job
         return job
 
+    def occupy(self, job: Job[TicketT], account: bytes) -> bool:
+        """The granted job needs this account. False: it is busy or rests, and the job must be put back."""
+        return self._accounts.occupy(job.key.user_id, account)
+
+    def rest(self, account: bytes, seconds: float) -> None:
+        """Grant nothing more to the account for so long."""
+        self._accounts.rest(account, seconds)
+
+    def wants(self, account: bytes) -> bool:
+        """Whether something that is not delayed waits for the account."""
+        users = self._accounts.users_of(account)
+        return any(user_id in queue for user_id in users for queue in self._queues.values())
+
     def finish(self, job: Job[TicketT]) -> None:
-        """The job is over; its user may have another."""
+        """The job is over; its user and its account may have another."""
         del self._running[job.key.user_id]
+        self._accounts.leave(job.key.user_id)
 
     def retry(self, job: Job[TicketT], delay_s: float) -> None:
         """The job waits again and may be granted after the delay, before what came later."""
         self.finish(job)
-        job.is_waiting = True
         heapq.heappush(self._delayed, (self._clock.monotonic_s() + delay_s, job.sequence, job))
-        for waiting in job.waiting:
-            self._watch_deadline(job, waiting)
+        self._await_again(job)
+
+    def put_back(self, job: Job[TicketT]) -> None:
+        """The grant did not count: the job takes its place again."""
+        self.finish(job)
+        # a turn that could not be used is not lost
+        self._grants_since_turn = BELOW_PREMIUM_EVERY - 1 if job.was_in_turn else self._grants_since_turn - 1
+        self._grants_since_turn = max(self._grants_since_turn, 0)
+        if job.waiting:
+            self._enqueue(job)
+            self._queues[job.key.plan].move_to_end(job.key.user_id, last=False)
+            self._await_again(job)
 
     def expire(self) -> list[Waiting[TicketT]]:
         """Requests that waited past their `capture_by`; each is handed out once and known no more."""
@@ -129,6 +114,9 @@ class Scheduler(Generic[TicketT]):
     def wake_in_s(self) -> float | None:
         """When time alone may change what `next` or `expire` answer. None: never."""
         waits = []
+        rest_s = self._accounts.wake_in_s()
+        if rest_s is not None:
+            waits.append(rest_s)
         if self._delayed:
             waits.append(self._delayed[0][0] - self._clock.monotonic_s())
         if self._deadlines:
@@ -146,14 +134,10 @@ class Scheduler(Generic[TicketT]):
             counts[job.key.plan] += len(job.waiting)
         return counts
 
-    def _choose(self) -> Job[TicketT] | None:
-        if (self._grants + 1) % BELOW_PREMIUM_EVERY == 0:
-            oldest = self._oldest_below_premium()
-            if oldest is not None:
-                return oldest
+    def _highest(self) -> Job[TicketT] | None:
         for queue in self._queues.values():
-            for user_id, jobs in queue.items():
-                if user_id not in self._running:
+            for jobs in queue.values():
+                if self._may_run(jobs[0]):
                     return jobs[0]
         return None
 
@@ -162,10 +146,16 @@ class Scheduler(Generic[TicketT]):
             jobs[0]
             for plan, queue in self._queues.items()
             if plan is not Plan.PREMIUM
-            for user_id, jobs in queue.items()
-            if user_id not in self._running
+            for jobs in queue.values()
+            if self._may_run(jobs[0])
         )
         return min(heads, key=_by_sequence, default=None)
+
+    def _may_run(self, job: Job[TicketT]) -> bool:
+        user_id = job.key.user_id
+        if user_id in self._running or not self._accounts.is_free(user_id):
+            return False
+        return not (job.is_suspect and any(running.is_suspect for running in self._running.values()))
 
     def _enqueue(self, job: Job[TicketT]) -> None:
         insort(self._queues[job.key.plan].setdefault(job.key.user_id, []), job, key=_by_sequence)
@@ -181,8 +171,14 @@ class Scheduler(Generic[TicketT]):
         self._stop_joining(job)
 
     def _stop_joining(self, job: Job[TicketT]) -> None:
-        if self._joinable.get(job.key) is job:
-            del self._joinable[job.key]
+        place = (job.key, Spent(job.tries, job.reruns))
+        if self._joinable.get(place) is job:
+            del self._joinable[place]
+
+    def _await_again(self, job: Job[TicketT]) -> None:
+        job.is_waiting = True
+        for waiting in job.waiting:
+            self._watch_deadline(job, waiting)
 
     def _enqueue_due(self) -> None:
         now_s = self._clock.monotonic_s()

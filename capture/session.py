@@ -44,7 +44,7 @@ class Sessions(Protocol):
 
 
 class SessionStore:
-    """Sessions of the table `user_config`. Consent and kill switch are read with each session."""
+    """Sessions of the table `user_config`. Consent and both kill switches are read with each session."""
 
     def __init__(self, pool: Pool, keyring: KeyRing) -> None:
         self._pool = pool
@@ -70,7 +70,7 @@ class SessionStore:
     def _refusal(self, user_id: UUID, row: Row) -> Outcome | None:
         if row["captures_consented_at"] is None:
             return Outcome.NOT_CONSENTED
-        if row["captures_stopped"]:
+        if row["captures_stopped"] or row["all_stopped"]:
             return Outcome.CAPTURES_STOPPED
         if row["tv_sessionid"] is None:
             return Outcome.SESSION_MISSING

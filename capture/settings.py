@@ -34,6 +34,16 @@ class CaptureSection(Section):
     queue_capacity: Count = Field(20_000, description="requests held in memory")
     tries: Annotated[int, Field(ge=1, le=10)] = Field(3, description="tries of a picture")
     try_deadline_s: Seconds = Field(30, description="limit of one try")
+    account_spacing_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        5, description="least time between two pages of a TradingView account; 0: none"
+    )
+    account_hourly: Annotated[int, Field(ge=0, le=1000)] = Field(
+        60, description="most pages of a TradingView account in any hour; 0: no limit"
+    )
+    session_check_hours: Annotated[float, Field(ge=0, le=720)] = Field(
+        24,
+        description="hours without a picture after which a session is checked, and between checks; 0: never",
+    )
     recycle_captures: Count = Field(500, description="pictures after which a fresh browser takes over")
     recycle_s: Seconds = Field(30 * 60, description="age at which a fresh browser takes over")
     warm_contexts: Count = Field(20, description="users whose cache and cookies a browser keeps")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from capture.chart import Origin
-from capture.outcomes import Outcome
+from capture.outcomes import TOLD_BY_THE_SITE, Outcome
 from runtime.errors import FatalError
 
 
@@ -30,6 +30,15 @@ class PageApi(_Part, frozen=True):
     symbol: str
     interval: str
     ready: str
+    bars: str
+
+
+class SessionPageSignals(_Part, frozen=True):
+    """Classes of the root element of a page that needs no browser."""
+
+    path: str
+    signed_in: str
+    signed_out: str
 
 
 class Blocker(_Part, frozen=True):
@@ -43,10 +52,13 @@ class Settling(_Part, frozen=True):
     quiet_max_ms: int
     cap_ms: int
     wrong_chart_ms: int
+    blank_ms: int
     columns: int
     rows: int
     cell_change: int
     changed_share: float
+    contrast: int
+    stale_share: float
 
 
 class Site(_Part, frozen=True):
@@ -56,6 +68,7 @@ class Site(_Part, frozen=True):
     domain: str
     page: PageSelectors
     api: PageApi
+    session_page: SessionPageSignals
     blockers: list[Blocker]
     statuses: dict[str, Outcome]
     settle: Settling
@@ -76,6 +89,14 @@ def load_site(path: Path | None) -> Site:
     source = path if path is not None else resources.files("capture") / "site.toml"
     try:
         document: dict[str, Any] = tomllib.loads(source.read_text("utf-8"))
-        return msgspec.convert(document, Site)
+        return _checked(msgspec.convert(document, Site))
     except (OSError, ValueError) as error:
         raise FatalError(f"site file {source}: {error}") from error
+
+
+def _checked(site: Site) -> Site:
+    named = {blocker.outcome for blocker in site.blockers} | set(site.statuses.values())
+    strange = sorted(named - TOLD_BY_THE_SITE)
+    if strange:
+        raise ValueError(f"no state of a site: {', '.join(strange)}")
+    return site

@@ -14,6 +14,9 @@ from capture.site import Site
 from runtime.clock import Clock
 from runtime.logging import get_logger
 
+PAGE_HEAP_MB: Final = 1024
+"""A page whose scripts keep more than this crashes, and nothing else with it."""
+
 _SANDBOX_REFUSED: Final = "No usable sandbox"
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - asked for its size only
 _SHARED_MEMORY_LEAST_BYTES: Final = 512 * 1024 * 1024
@@ -54,7 +57,9 @@ _FLAGS: Final = (
     "--force-color-profile=srgb",
     "--font-render-hinting=none",
     "--lang=en-US",
-    "--js-flags=--max-old-space-size=1024",
+    "--force-prefers-reduced-motion",
+    # WebRTC asks no resolver: without this, pages could send datagrams to any address
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     f"--disable-features={_OFF}",
 )
 
@@ -95,7 +100,8 @@ class BrowserStarter:
     async def _start(self) -> LiveBrowser:
         plan = self._plan
         account = plan.account
-        flags = [*_FLAGS, *_memory_flags(), f"--host-resolver-rules={resolver_rules(plan.origin, plan.site)}"]
+        rules = resolver_rules(plan.origin, plan.site)
+        flags = [*_FLAGS, *_memory_flags(), f"--host-resolver-rules={rules}"]
         if not self._sandboxed:
             flags.append("--no-sandbox")
         profile = create_profile(plan.profiles, (account.uid, account.gid) if account else None)
@@ -111,8 +117,9 @@ class BrowserStarter:
 
 def _memory_flags() -> list[str]:
     """Containers give little shared memory unless asked; pictures then go through files instead."""
+    flags = [f"--js-flags=--max-old-space-size={PAGE_HEAP_MB}"]
     shared_bytes = shutil.disk_usage(_SHARED_MEMORY).total if _SHARED_MEMORY.exists() else 0
-    return ["--disable-dev-shm-usage"] if shared_bytes < _SHARED_MEMORY_LEAST_BYTES else []
+    return [*flags, "--disable-dev-shm-usage"] if shared_bytes < _SHARED_MEMORY_LEAST_BYTES else flags
 
 
 def resolver_rules(origin: Origin, site: Site) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -74,6 +75,8 @@ class PictureFolder:
         )
 
     def _put(self, key: str, png: bytes, taken_at_ms: int) -> Picture:
+        # what cannot be read would be there for good, and fail whoever asks for it
+        Image.open(io.BytesIO(png)).close()
         path = self._folder / key
         _make_folder(path.parent)
         descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=path.parent)
@@ -101,7 +104,9 @@ def _link_once(temporary: Path, path: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
+    """With those above it; every one that is made is closed to others and stays through a power cut."""
     if folder.is_dir():
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
     sync_folder(folder.parent)

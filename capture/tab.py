@@ -52,6 +52,8 @@ class Tab:
             ),
             self._session.send("Runtime.addBinding", {"name": BINDING}),
             self._session.send("Page.addScriptToEvaluateOnNewDocument", script),
+            # a page kept from an earlier visit is the wrong one
+            self._session.send("Network.setBypassServiceWorker", {"bypass": True}),
         )
 
     async def navigate(self, url: str, deadline_s: float) -> None:

@@ -1,16 +1,18 @@
 """Owns the slots: admits requests, grants what the scheduler says, and stops without losing any."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from capture.course import Course, Ticket, WorkerParts
+from capture.course import Course, House, Ticket, WorkerParts
 from capture.events import Ending, ended_event
+from capture.job import Job, Spent, Waiting
+from capture.lease import AccountBusyError
 from capture.outcomes import RULES, Outcome
 from capture.patience import LeavingError, Patience
-from capture.scheduler import Job, Scheduler, Waiting
+from capture.scheduler import Scheduler
 from runtime.clock import utc_now
 from runtime.logging import get_logger
 from schemas.records import CaptureRequest
@@ -41,6 +43,7 @@ class CaptureWorker:
         self._limits = limits
         self._patience = patience or Patience()
         self._scheduler: Scheduler[Ticket] = Scheduler(limits.slots, parts.clock)
+        self._house = House(parts, self._patience, self._scheduler, limits.tries)
         self._open = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -49,12 +52,35 @@ class CaptureWorker:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, request: CaptureRequest, ticket: Ticket) -> None:
-        """Take a request over. Waits while the worker is full; when cancelled there, it has taken nothing."""
+        """Take one request over, as `submit_all` does."""
+        await self.submit_all([(request, ticket)])
+
+    async def submit_all(self, offers: Sequence[tuple[CaptureRequest, Ticket]]) -> None:
+        """Take requests over, in order; those that have ended already are done at once.
+
+        One question to the database for all of them. Waits while the worker is full or the database away;
+        when cancelled there, or told to drain, it has not taken the rest.
+        """
+        requests = [request for request, _ticket in offers]
+        try:
+            found = await self._patience.insist(lambda: self._parts.progress.read(requests))
+        except LeavingError:
+            return
+        for (request, ticket), progress in zip(offers, found, strict=True):
+            if progress.is_final:
+                ticket.done()
+            else:
+                await self._admit(request, ticket, Spent(progress.tries, progress.reruns))
+        ended = sum(progress.is_final for progress in found)
+        if ended:
+            log.info("captures_already_done", requests=ended)
+
+    async def _admit(self, request: CaptureRequest, ticket: Ticket, spent: Spent) -> None:
         while self._open >= self._limits.capacity:
             self._room.clear()
             await self._room.wait()
         self._open += 1
-        self._scheduler.admit(request, _Counted(ticket, self._closed))
+        self._scheduler.admit(request, _Counted(ticket, self._closed), spent)
         self._changed.set()
 
     async def run(self) -> None:
@@ -108,9 +134,12 @@ class CaptureWorker:
             return
 
     async def _serve(self, job: Job[Ticket]) -> None:
-        course = Course(job, self._parts, self._patience, self._limits.tries)
         try:
-            delay_s = await course.follow()
+            delay_s = await Course(job, self._house).follow()
+        except AccountBusyError:
+            self._scheduler.put_back(job)
+            self._changed.set()
+            return
         except LeavingError:
             log.info("capture_left", requests=len(job.waiting), tries=job.tries)
             return

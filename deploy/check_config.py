@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.settings import SettingsError, Variable, load_settings, variables_of
 
 SETTINGS: Final = {
@@ -19,7 +20,7 @@ SETTINGS: Final = {
 """The settings dataclass of each role, `module:attribute`."""
 
 
-@click.command("check-config")
+@click.command("check-config", epilog=example("check-config --role capture"))
 @click.option("--role", "roles", type=click.Choice(list(SETTINGS)), multiple=True, help="only these roles")
 @click.pass_obj
 def command(environment: Environment, roles: tuple[str, ...]) -> None:

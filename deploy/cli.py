@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from aiokafka.errors import KafkaError
 
 from runtime.environment import (
     Environment,
@@ -13,11 +14,26 @@ from runtime.environment import (
     merge,
     process_environment,
 )
-from runtime.errors import Failure, classify
+from runtime.errors import Failure, InvalidError, classify
+from runtime.examples import example
 from runtime.settings import SettingsError
 
 ENV_FILE: Final = Path(".local/env")
 """Where a running local stack leaves the settings that find it."""
+
+_ADVICE: Final = (
+    (KafkaError, "is Kafka running at KAFKA_BOOTSTRAP? `make run` starts one"),
+    (ConnectionError, "is it running? `alerts check-config` shows which addresses are used"),
+    (TimeoutError, "no answer in time; try again later"),
+)
+
+_ADVICE_BY_REASON: Final = {
+    "unknown_user": "`alerts users list` shows the users",
+    "unknown_key": "for an API key see `alerts keys list`; for a secret ENCRYPTION_KEYS lacks this key",
+    "undecryptable": "`alerts keys rotate --dry-run` names the users",
+    "rotation_in_progress": "wait until it ends, or use --grace-hours 0, which ends all older tokens at once",
+    "invalid_cookie": "copy the values of the cookies sessionid and sessionid_sign, without their names",
+}
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -41,7 +57,9 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "capture": Subcommand("capture.command:command", "Take pictures of charts."),
     "api": Subcommand("api.command:command", "Serve the read side."),
     "users": Subcommand("api.users_command:command", "Create and change tenants."),
-    "keys": Subcommand("api.keys_command:command", "Create and revoke API keys."),
+    "captures": Subcommand("api.captures_command:command", "Stop and start the captures of all users."),
+    "keys": Subcommand("api.keys_command:command", "Create and revoke API keys; rotate the encryption key."),
+    "pictures": Subcommand("api.pictures_command:command", "Delete pictures, a user's or old ones."),
     "indicators": Subcommand(
         "processors.indicators_command:command", "Check and try the files that say how messages are read."
     ),
@@ -102,7 +120,11 @@ class LazyGroup(click.Group):
             raise _for_people(error) from error
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("users list", "users add --help"),
+)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Alert pipeline: webhook in, stored signal and chart picture out."""
@@ -135,9 +157,17 @@ def _merge_file(values: dict[str, str], path: Path) -> Environment:
 
 
 def _for_people(error: Exception) -> Exception:
-    """Expected errors become a message; a bug stays what it is and shows its traceback."""
+    """Expected errors become a message and what to do; a bug stays what it is and shows its traceback."""
     if isinstance(error, SettingsError):
         return ProblemsError(error.problems)
     if classify(error) is Failure.BUG:
         return error
-    return click.ClickException(f"{error}" or type(error).__name__)
+    text = f"{error}" or type(error).__name__
+    advice = _advice(error)
+    return click.ClickException(f"{text}; {advice}" if advice else text)
+
+
+def _advice(error: Exception) -> str | None:
+    if isinstance(error, InvalidError):
+        return _ADVICE_BY_REASON.get(error.reason)
+    return next((advice for kind, advice in _ADVICE if isinstance(error, kind)), None)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from runtime.examples import example
 from schemas.documents import checked_in_files, difference, generated_files, write_files
 from schemas.record_schemas import CONTRACTS
 from schemas.records import SCHEMA_VERSION
 from schemas.releases import Release, differences, last_release, problems, read_notes, write_release
 
 
-@click.group("contracts")
+@click.group("contracts", epilog=example("contracts check"))
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -24,7 +25,7 @@ def command(context: click.Context, folder: Path) -> None:
     context.obj = folder
 
 
-@command.command()
+@command.command(epilog=example("contracts generate"))
 @click.pass_obj
 def generate(folder: Path) -> None:
     """Write the files from the code; show which ones changed."""
@@ -32,7 +33,7 @@ def generate(folder: Path) -> None:
         click.echo(path)
 
 
-@command.command()
+@command.command(epilog=example("contracts check"))
 @click.pass_obj
 def check(folder: Path) -> None:
     """Exit 1 with a diff if the files are not those that the code makes."""
@@ -43,7 +44,7 @@ def check(folder: Path) -> None:
         raise click.ClickException("the contracts differ from the code: `alerts contracts generate`")
 
 
-@command.command()
+@command.command(epilog=example("contracts classify"))
 @click.pass_obj
 def classify(folder: Path) -> None:
     """Show every difference from the last release; exit 1 if one must not be or is not noted."""
@@ -57,7 +58,7 @@ def classify(folder: Path) -> None:
     click.echo(f"{len(found)} differences since {released.version}, all noted")
 
 
-@command.command()
+@command.command(epilog=example("contracts release"))
 @click.pass_obj
 def release(folder: Path) -> None:
     """Freeze the files as those of this version, so that later changes are compared with them."""

@@ -28,6 +28,7 @@ from runtime.clock_guard import ClockGuard
 from runtime.directory import DirectoryReader, open_directory
 from runtime.environment import Environment
 from runtime.errors import TransientError
+from runtime.examples import example
 from runtime.ids import RandomPool, SignalIds
 from runtime.kafka import create_producer
 from runtime.logging import get_logger
@@ -45,7 +46,7 @@ _ALOOF_POLL_S: Final = 0.02
 log = get_logger(__name__)
 
 
-@click.command("ingest")
+@click.command("ingest", epilog=example("ingest --workers 4"))
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="processes on the one port"
 )

@@ -14,6 +14,7 @@ from processors.settings import ProcessorSettings
 from processors.stage import ProcessorStage
 from runtime.directory import open_directory
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.process import ProcessContext, run_command
 from runtime.publisher import open_publisher
 from runtime.settings import load_settings
@@ -23,7 +24,7 @@ from schemas.records import Lane
 PACED_NICENESS: Final = 10
 
 
-@click.command("process")
+@click.command("process", epilog=example("process", "process --lane overflow"))
 @click.option(
     "--lane",
     type=click.Choice([lane.value for lane in Lane]),

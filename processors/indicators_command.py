@@ -21,6 +21,7 @@ from processors.indicators.trial import Sample, Trial, try_message
 from processors.settings import ProcessSection
 from runtime.clock import SystemClock, utc_now
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.settings import load_section
 from schemas.codec import encode
 
@@ -30,12 +31,12 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _HEADER: Final = ("file", "folder", "revision", "labels", "emojis", "words", "marks", "names")
 
 
-@click.group("indicators")
+@click.group("indicators", epilog=example("indicators list"))
 def command() -> None:
     """Check, list and try the files that say how messages are read."""
 
 
-@command.command()
+@command.command(epilog=example("indicators check ./indicators"))
 @click.argument("directory", type=_FOLDER, required=False)
 @click.pass_obj
 def check(environment: Environment, directory: Path | None) -> None:
@@ -56,7 +57,7 @@ def check(environment: Environment, directory: Path | None) -> None:
     click.echo(f"no problems; parse revision {compile_book(files).parse_revision}")
 
 
-@command.command("list")
+@command.command("list", epilog=example("indicators list"))
 @click.option("--directory", type=_FOLDER, help="in place of PROCESS_INDICATORS_DIRECTORY")
 @click.pass_obj
 def list_files(environment: Environment, directory: Path | None) -> None:
@@ -66,7 +67,9 @@ def list_files(environment: Environment, directory: Path | None) -> None:
     click.echo(f"parse revision {compile_book(files).parse_revision}")
 
 
-@command.command("try")
+@command.command(
+    "try", epilog=example("indicators try 'Ticker: BINANCE:BTCUSDT'", "indicators try alert.txt")
+)
 @click.argument("message", metavar="FILE_OR_TEXT")
 @click.option("--query", default="", help="the webhook URL's query, as chart=…")
 @click.option(

@@ -22,6 +22,7 @@ from runtime.deadletter_postmark import Postmark
 from runtime.deadletter_redrive import Redrive, Redriven, refusal_of
 from runtime.deadletter_view import HEADER, escaped, full_view, json_line, table, table_row
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.pacer import Pacer
 from runtime.publisher import open_publisher
 from runtime.settings import KafkaSettings, load_section
@@ -30,7 +31,7 @@ LIST_LIMIT: Final = 100
 RATE_PER_S: Final = 50.0
 
 
-@click.group("deadletters")
+@click.group("deadletters", epilog=example("deadletters list"))
 @click.pass_context
 def command(context: click.Context) -> None:
     """See what could not be handled, and put it back."""
@@ -42,7 +43,7 @@ def command(context: click.Context) -> None:
 Settings = Callable[[], KafkaSettings]
 
 
-@command.command("list")
+@command.command("list", epilog=example("deadletters list", "deadletters list --json"))
 @selecting(LIST_LIMIT)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.pass_obj
@@ -76,7 +77,7 @@ async def _each(
     return count, next_place
 
 
-@command.command()
+@command.command(epilog=example("deadletters show 0:17"))
 @click.argument("place", type=PlaceType())
 @click.option("--output", type=click.File("wb"), help="write the raw value to this file, - for the output")
 @click.pass_obj
@@ -100,7 +101,7 @@ def show(settings: Settings, place: Place, output: IO[bytes] | None) -> None:
         click.echo(line)
 
 
-@command.command()
+@command.command(epilog=example("deadletters redrive --dry-run"))
 @selecting(None)
 @click.option(
     "--rate",

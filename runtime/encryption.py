@@ -32,8 +32,13 @@ class KeyRing:
         self._current = next(iter(self._ciphers))
         self._random_bytes = random_bytes
 
+    @property
+    def header(self) -> bytes:
+        """What every blob of the first key begins with, and no blob of another."""
+        return _VERSION + bytes([len(self._current)]) + self._current
+
     def encrypt(self, plain: SecretStr, owner: str) -> bytes:
-        header = _VERSION + bytes([len(self._current)]) + self._current
+        header = self.header
         nonce = self._random_bytes(_NONCE_BYTES)
         cipher = self._ciphers[self._current]
         data = plain.get_secret_value().encode()

@@ -15,6 +15,8 @@ from runtime.settings import LoggingSettings
 _QUIET: Final = {
     "pyppeteer": logging.WARNING,
     "websockets": logging.WARNING,
+    "aiobotocore": logging.WARNING,
+    "botocore": logging.WARNING,
     "aiokafka": logging.ERROR,
     "faust": logging.WARNING,
     "mode": logging.WARNING,

@@ -17,6 +17,7 @@ from runtime.clock import SystemClock
 from runtime.deadletter_view import table
 from runtime.disk import sync_folder
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.offsets import STORE_GROUPS, decode_offsets, encode_offsets
 from runtime.offsets_survey import (
     DEADLINE_S,
@@ -41,7 +42,7 @@ _GROUP_OPTION: Final = click.option(
 )
 
 
-@click.group("offsets")
+@click.group("offsets", epilog=example("offsets show"))
 def command() -> None:
     """Save and restore how far the store's consumer groups have read."""
 

@@ -8,9 +8,19 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from runtime.errors import FatalError
 
@@ -102,9 +112,67 @@ class EncryptionSettings(Section):
 
 
 class StorageSettings(Section):
+    """Pictures are kept in the bucket when one is named, else in the directory."""
+
     prefix: ClassVar[str] = "STORAGE_"
 
-    directory: Path = Field(description="folder of the pictures")
+    s3_bucket: str | None = Field(
+        default=None,
+        description="bucket of the pictures, on S3 or what speaks like it; unset: STORAGE_DIRECTORY",
+    )
+    s3_endpoint: str | None = Field(
+        default=None,
+        description="where the bucket is, such as https://account.r2.cloudflarestorage.com; unset: AWS",
+    )
+    s3_region: str = Field(default="auto", description="region of the bucket; `auto` is for R2 and its like")
+    s3_access_key_id: str | None = Field(
+        default=None, description="key of an account that reads, writes, deletes"
+    )
+    s3_secret_access_key: SecretStr | None = Field(default=None, description="its secret")
+    s3_prefix: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$",
+        description="folder in the bucket; unset: none",
+    )
+    s3_links: Literal["redirect", "stream"] = Field(
+        default="redirect",
+        description="whether readers of a picture are sent to the bucket, or the API reads it for them",
+    )
+    directory: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="folder of the pictures; required unless S3_BUCKET is set",
+    )
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        return field.upper() if field.startswith("s3_") else super().variable(field)
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _is_origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        if parts.scheme not in ("http", "https") or not parts.hostname or more:
+            raise ValueError("not an origin such as https://s3.example; the bucket has its own variable")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("directory")
+    @classmethod
+    def _somewhere(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None and info.data.get("s3_bucket") is None:
+            raise ValueError("neither this nor S3_BUCKET is set")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.s3_bucket and not (self.s3_access_key_id and self.s3_secret_access_key):
+            raise ValueError("S3_BUCKET needs S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY")
+        if self.s3_bucket and self.s3_endpoint is None and self.s3_region == "auto":
+            raise ValueError("S3_BUCKET on AWS needs S3_REGION; elsewhere S3_ENDPOINT")
+        return self
 
 
 class StorageWriterSettings(StorageSettings):

@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.settings import KafkaSettings, load_section
 from runtime.topics import create_topics
 from schemas.topics import TOPICS
@@ -13,12 +14,12 @@ from schemas.topics import TOPICS
 DEADLINE_S: Final = 30
 
 
-@click.group("topics")
+@click.group("topics", epilog=example("topics list"))
 def command() -> None:
     """Create and list the Kafka topics."""
 
 
-@command.command()
+@command.command(epilog=example("topics create"))
 @click.pass_obj
 def create(environment: Environment) -> None:
     """Create missing topics and grow small ones. Safe to repeat; never shrinks."""
@@ -34,7 +35,7 @@ def create(environment: Environment) -> None:
     click.echo(f"{len(TOPICS)} topics in place")
 
 
-@command.command("list")
+@command.command("list", epilog=example("topics list"))
 def list_topics() -> None:
     """Show the declared topics."""
     for topic in TOPICS:

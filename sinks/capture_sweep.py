@@ -38,7 +38,7 @@ class CaptureSweep:
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
-        self._messages = RowMessages(clock, RandomPool().bits)
+        self._messages = RowMessages(RandomPool().bits)
 
     async def run(self) -> None:
         """For ever, whatever is away."""
@@ -77,23 +77,23 @@ class CaptureSweep:
         rows: Sequence[Any] = await connection.fetch(
             _QUERIES["silent_captures"], now, now - SILENT_AFTER, BATCH
         )
-        await self._request(connection, rows)
+        await self._request(connection, rows, now)
         return self._count("asked_again", len(rows))
 
     async def _announce_released(self, connection: Connection, now: datetime) -> int:
         released: Sequence[Any] = await connection.fetch(_QUERIES["released_signals"], BATCH)
         rows = [row for row in released if row["sequence"] is not None]
         if rows:
-            await self._publisher.publish([self._messages.announcement(row) for row in rows])
+            await self._publisher.publish([self._messages.announcement(row, now) for row in rows])
             young = [row for row in rows if wants_capture(row) and row["capture_by"] >= now]
-            await self._request(connection, young)
+            await self._request(connection, young, now)
         if released:
             await connection.execute(_QUERIES["forget_released"], [row["id"] for row in released])
         return self._count("released", len(released))
 
-    async def _request(self, connection: Connection, rows: Sequence[Any]) -> None:
+    async def _request(self, connection: Connection, rows: Sequence[Any], now: datetime) -> None:
         if rows:
-            await self._publisher.publish([self._messages.capture_request(row) for row in rows])
+            await self._publisher.publish([self._messages.capture_request(row, now) for row in rows])
             await connection.execute(_QUERIES["mark_captures_requested"], [row["id"] for row in rows])
 
     def _count(self, outcome: str, rows: int) -> int:

@@ -11,6 +11,7 @@ import click
 
 from runtime.directory import open_directory
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.postgres import Pool, open_pool, ping
 from runtime.process import ProcessContext, guarded, run_command
 from runtime.publisher import Publisher, open_publisher
@@ -31,7 +32,7 @@ from sinks.store import SignalStore
 REPLAY_NICENESS: Final = 10
 
 
-@click.command("sink")
+@click.command("sink", epilog=example("sink", "sink --lane replay"))
 @click.option(
     "--lane",
     type=click.Choice(["main", "replay"]),

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from uuid import UUID
+from typing import Any, Final
 
-from runtime.clock import Clock, utc_now
 from runtime.ids import RandomBits
 from runtime.publisher import Message
 from schemas.codec import encode
@@ -17,18 +15,20 @@ from schemas.headers import (
     traceparent,
 )
 from schemas.plans import Plan
-from schemas.records import CaptureRequest, Disposition, Record, ScreenshotStatus, StoredSignal
+from schemas.records import CaptureRequest, Disposition, ScreenshotStatus, StoredSignal
 from schemas.topics import CAPTURES, SIGNALS_STORED
+
+# a call of an enum costs ten times as much
+_DISPOSITIONS: Final = {item.value: item for item in Disposition}
 
 
 @dataclass(frozen=True, slots=True)
 class RowMessages:
-    """Makes messages of rows of `signals`."""
+    """Makes messages of rows of `signals`, dated by when they are made."""
 
-    clock: Clock
     random_bits: RandomBits
 
-    def capture_request(self, row: Any) -> Message:
+    def capture_request(self, row: Any, now: datetime) -> Message:
         plan = Plan(row["plan"])
         request = CaptureRequest(
             signal_id=row["id"],
@@ -41,30 +41,28 @@ class RowMessages:
             ticker=row["ticker"],
             interval=row["interval"],
         )
-        return self._message(CAPTURES[plan].name, CAPTURE_REQUEST_TYPE, row, request)
+        return self._message(CAPTURES[plan].name, CAPTURE_REQUEST_TYPE, request, now)
 
-    def announcement(self, row: Any) -> Message:
+    def announcement(self, row: Any, now: datetime) -> Message:
         stored = StoredSignal(
             signal_id=row["id"],
             user_id=row["user_id"],
-            disposition=Disposition(row["disposition"]),
+            disposition=_DISPOSITIONS[row["disposition"]],
             sequence=row["sequence"],
         )
-        return self._message(SIGNALS_STORED.name, STORED_SIGNAL_TYPE, row, stored)
+        return self._message(SIGNALS_STORED.name, STORED_SIGNAL_TYPE, stored, now)
 
-    def _message(self, topic: str, kind: str, row: Any, record: Record) -> Message:
-        signal_id: UUID = row["id"]
+    def _message(
+        self, topic: str, kind: str, record: CaptureRequest | StoredSignal, now: datetime
+    ) -> Message:
         event = CloudEvent(
-            id=str(signal_id),
+            id=str(record.signal_id),
             type=kind,
             source="sink",
-            time=self._now(),
-            traceparent=traceparent(signal_id, self.random_bits(64)),
+            time=now,
+            traceparent=traceparent(record.signal_id, self.random_bits(64)),
         )
-        return Message(topic, str(row["user_id"]).encode(), encode(record), event_headers(event))
-
-    def _now(self) -> datetime:
-        return utc_now(self.clock)
+        return Message(topic, str(record.user_id).encode(), encode(record), event_headers(event))
 
 
 def wants_capture(row: Any) -> bool:

@@ -5,11 +5,12 @@ import asyncio
 import click
 
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.settings import PostgresSettings, load_section
 from sinks.migrate import migrate
 
 
-@click.command("migrate")
+@click.command("migrate", epilog=example("migrate"))
 @click.pass_obj
 def command(environment: Environment) -> None:
     """Create or update the tables. Safe to repeat and to run from several processes at once."""

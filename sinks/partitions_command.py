@@ -11,6 +11,7 @@ import click
 
 from runtime.clock import SystemClock, utc_now
 from runtime.environment import Environment
+from runtime.examples import example
 from runtime.postgres import Pool, open_pool
 from runtime.settings import load_settings
 from sinks.partitions import Partitions
@@ -30,7 +31,7 @@ T = TypeVar("T")
 Work = Callable[[Pool, PartitionsSettings], Awaitable[T]]
 
 
-@click.group("partitions")
+@click.group("partitions", epilog=example("partitions retain --dry-run"))
 def command() -> None:
     """Make and remove partitions of the signals and audit tables.
 

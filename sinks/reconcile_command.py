@@ -15,6 +15,7 @@ from runtime.clock import SystemClock
 from runtime.deadletter_options import MomentType
 from runtime.environment import Environment
 from runtime.errors import Failure, FatalError, classify
+from runtime.examples import example
 from runtime.postgres import open_pool
 from runtime.settings import KafkaSettings, PostgresSettings, load_settings
 from sinks.reconcile import Window
@@ -46,7 +47,10 @@ class ReconcileSettings:
     postgres: PostgresSettings
 
 
-@click.command("reconcile", epilog="Example: alerts reconcile --from 24h --user USER_ID")
+@click.command(
+    "reconcile",
+    epilog=example("reconcile", "reconcile --from 24h --user 019a0000-0000-7000-8000-00000000000a"),
+)
 @click.option("--from", "since", type=MomentType(), help="received at or after this time, or this long ago")
 @click.option("--to", "until", type=MomentType(), help="received before this time, or longer ago than this")
 @click.option("--user", "user_id", type=click.UUID, metavar="USER_ID", help="only this tenant's alerts")

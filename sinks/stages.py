@@ -39,7 +39,7 @@ class SignalStage:
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
-        self._messages = RowMessages(clock, RandomPool().bits)
+        self._messages = RowMessages(RandomPool().bits)
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
         await self._store([read_accepted(record) for record in records])
@@ -54,13 +54,14 @@ class SignalStage:
     async def _store(self, accepted: Sequence[AcceptedSignal], announced: Lane | None = None) -> None:
         """Announces rows of one lane, or of all."""
         batch = await self.store.insert(accepted, utc_now(self._clock))
+        now = utc_now(self._clock)
         self._count(batch, len(accepted))
         pending = [row for row in batch.rows if wants_capture(row)]
         await self._publisher.publish(
             [
-                *(self._messages.capture_request(row) for row in pending),
+                *(self._messages.capture_request(row, now) for row in pending),
                 *(
-                    self._messages.announcement(row)
+                    self._messages.announcement(row, now)
                     for row in batch.rows
                     if announced is None or row["lane"] == announced
                 ),

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from deploy.local.browser import find_browser
 from deploy.local.postgres import PostgresCluster
+from tests.support.s3proxy import S3Server, s3proxy
 from tests.support.stack import Databases, kafka_node, postgres_cluster
 
 _FOLDER = pytest.StashKey[Path]()
@@ -24,6 +25,7 @@ _ENVIRONMENT_OF_A_STACK = (
     "CAPTURE_DATABASE_URL",
     "API_DATABASE_URL",
     "CHART_ORIGIN",
+    "S3_BUCKET",
 )
 
 
@@ -84,6 +86,13 @@ def postgres_url(databases: Databases) -> Iterator[str]:
     """A fresh migrated database shared by the tests of one module."""
     with databases.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server with an empty bucket; tests keep apart by prefixes."""
+    with s3proxy() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

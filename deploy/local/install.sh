@@ -131,7 +131,7 @@ install_python() {
     say "$key" >".venv/stamp-$kind"
 }
 
-# --- the broker's jars and the chart library: named only when complete
+# --- the jars of the broker and of the tests' S3 server, and the chart library: named only when complete
 
 # Java takes the home folder from the user database; where that cannot be written, the cache stays here.
 has_maven_home() {
@@ -139,17 +139,19 @@ has_maven_home() {
     if [ -e "$home/.m2" ]; then [ -w "$home/.m2" ]; else [ -w "$home" ]; fi
 }
 
-install_kafka() {
-    key=$(hash_of deploy/local/pom.xml)
-    holds .local/opt/kafka/stamp "$key" && return 0
-    say "fetching Kafka"
-    rm -rf .local/opt/kafka .local/opt/kafka.new
+# install_jars NAME FOLDER POM
+install_jars() {
+    folder=.local/opt/$2
+    key=$(hash_of "$3")
+    holds "$folder/stamp" "$key" && return 0
+    say "fetching $1"
+    rm -rf "$folder" "$folder.new"
     cache=''
     has_maven_home || cache=-Dmaven.repo.local=$root/.local/m2
-    quietly mvn -q -B -Dstyle.color=never ${cache:+"$cache"} -f deploy/local/pom.xml dependency:copy-dependencies \
-        -DincludeScope=runtime "-DoutputDirectory=$root/.local/opt/kafka.new/libs"
-    say "$key" >.local/opt/kafka.new/stamp
-    mv .local/opt/kafka.new .local/opt/kafka
+    quietly mvn -q -B -Dstyle.color=never ${cache:+"$cache"} -f "$3" dependency:copy-dependencies \
+        -DincludeScope=runtime "-DoutputDirectory=$root/$folder.new/libs"
+    say "$key" >"$folder.new/stamp"
+    mv "$folder.new" "$folder"
 }
 
 install_charts() {
@@ -174,5 +176,6 @@ flock 9
 : >"$log"
 install_packages
 install_python
-install_kafka
+install_jars Kafka kafka deploy/local/pom.xml
+[ "$kind" = run ] || install_jars S3Proxy s3proxy tests/support/s3proxy.xml
 install_charts

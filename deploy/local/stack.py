@@ -21,6 +21,7 @@ from deploy.local.settings import INSTANCES, LocalSettings
 from deploy.local.supervisor import KeptPart, Say
 from deploy.local.variables import (
     Variables,
+    account_variables,
     address_variables,
     browser_variables,
     chart_site_variables,
@@ -72,9 +73,10 @@ class StackPlan:
         """What finds and joins this stack: the roles' variables and the content of `.local/env`."""
         defaults = default_variables(self.layout, self.addresses, self.keychain)
         browser = browser_variables(find_browser(), browser_user())
+        accounts = account_variables(self.settings)
         return {
             **external_variables(self.values),
-            **unless_chosen({**defaults, **browser}, self.values),
+            **unless_chosen({**defaults, **browser, **accounts}, self.values),
             **address_variables(self.settings, self.addresses),
             "DATABASE_URL": database_url,
         }

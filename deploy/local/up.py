@@ -24,6 +24,7 @@ from deploy.local.stop_signals import StopSignals, stop_signals
 from runtime.clock import Clock, SystemClock
 from runtime.environment import Environment
 from runtime.errors import Failure, classify
+from runtime.examples import example
 from runtime.settings import load_section
 
 EXIT_FAILED: Final = 1
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-@click.command("up")
+@click.command("up", epilog=example("up"))
 @click.option("--with-parent", is_flag=True, help="also stop when the process that started this one ends")
 @click.pass_obj
 def command(environment: Environment, *, with_parent: bool) -> None:

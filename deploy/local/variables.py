@@ -73,6 +73,13 @@ def browser_variables(browser: Path, user: str) -> Variables:
     return {"CAPTURE_BROWSER": str(browser), "CAPTURE_BROWSER_USER": user}
 
 
+def account_variables(settings: LocalSettings) -> Variables:
+    """The look-alike bans nobody: its accounts are spared neither pages nor pauses."""
+    if settings.chart_origin:
+        return {}
+    return {"CAPTURE_ACCOUNT_SPACING_S": "0", "CAPTURE_ACCOUNT_HOURLY": "0"}
+
+
 def chart_site_variables(layout: Layout, addresses: Addresses, keychain: Keychain) -> Variables:
     return {
         "CHART_SITE_PORT": str(addresses.ports["chart_site_port"]),

@@ -92,6 +92,13 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             log.info("seeking_to_beginning", partitions=len(unread))
             await self._thread.seek_to_beginning(*unread)
 
+    async def verify_all_partitions_active(self) -> None:
+        """Left out: it only logs, our watchdog sees more, and a partition that leaves amid it ends the app.
+
+        It asks aiokafka for the position of each partition by turns; of one that a rebalance has just taken
+        away that is an `AssertionError`, which nobody catches.
+        """
+
     async def wait_first(self, *waited_for: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109 - the original signature
         """Deliver at once what need not wait; anything else is the original's."""
         if not self._quick or not is_delivery(waited_for, timeout) or self._is_interrupted():

@@ -33,6 +33,7 @@ SAFETY: Final[Fingerprints] = MappingProxyType(
         Consumer.track_message: "217d7f1399a4cd8e",
         Consumer.getmany: "4b168d84882a70d6",
         Consumer.perform_seek: "0e8c130ff4b0afd8",
+        Consumer.verify_all_partitions_active: "4e0e46f5c297305d",
         Message.ack: "4751b72c4ed84153",
         driver.Producer._settings_extra: "a4c7bc41b6382223",  # noqa: SLF001 - what is relied on is private
         App._create_directories: "a9f571c3b04abec3",  # noqa: SLF001 - what is relied on is private

@@ -155,7 +155,7 @@ def test_addresses_are_set_and_shown(run: Run) -> None:
     for entries in ("", " TradingView 203.0.113.0/24", ""):
         told = run(f"users set-addresses {user_id}{entries}").output
         shown = fields(run(f"users show {user_id}"))["allowed_addresses"]
-        listed = run("users list").output.splitlines()[1].split()[4]
+        listed = run("users list").output.splitlines()[1].split()[5]
         seen.append((told, shown, listed))
     expected = "TradingView 203.0.113.0/24"
     anybody = ("addresses any\n", "any", "any")

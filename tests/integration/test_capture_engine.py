@@ -142,15 +142,31 @@ async def test_another_chart_never_counts(browser_path: Path, tmp_path: Path, ch
         assert await outcome_of(engine.capture(order_of(a_session(), chart_id=chart))) == "wrong_chart"
 
 
-async def test_a_chart_that_changes_over_is_waited_for(browser_path: Path) -> None:
-    """The layout's own symbol shows first, then the one asked for: that is no wrong chart."""
-    late = (
-        'const real = chart.symbol; chart.symbol = () => "X:OLD";'
-        "setTimeout(() => { chart.symbol = real; }, 300);"
-    )
-    async with engine_with(page_app({"changing": late}), browser_path) as engine:
-        ended = await outcome_of(engine.capture(order_of(a_session(), chart_id="changing")))
-    assert ended == "completed"
+CHANGING: Final = (
+    'const real = chart.symbol; chart.symbol = () => "X:OLD";'
+    "setTimeout(() => { chart.symbol = real; %s }, 300);"
+)
+
+
+@pytest.mark.parametrize(("change", "outcome"), [("paint(90);", "completed"), ("", "wrong_chart")])
+async def test_a_chart_that_changes_over_is_waited_for(
+    browser_path: Path, tmp_path: Path, change: str, outcome: str
+) -> None:
+    """The layout's own symbol shows first, then the one asked for; but not while it looks just the same."""
+    site = tmp_path / "site.toml"
+    site.write_text(SHIPPED.replace("wrong_chart_ms = 5000", "wrong_chart_ms = 1500"))
+    app = page_app({"changing": CHANGING % change})
+    async with engine_with(app, browser_path, site_file=site) as engine:
+        assert await outcome_of(engine.capture(order_of(a_session(), chart_id="changing"))) == outcome
+
+
+async def test_a_page_cannot_say_that_it_is_done(browser_path: Path) -> None:
+    """What it tells through our own function is no outcome without a picture."""
+    told = """for (const outcome of ["completed", "degraded", "stale"])
+        globalThis.alertsCaptureReport?.(JSON.stringify({ kind: "blocked", outcome }));"""
+    async with engine_with(page_app({"cheating": told}), browser_path) as engine:
+        shot = await engine.capture(order_of(a_session(), chart_id="cheating"))
+    assert shot.png
 
 
 async def test_the_legend_speaks_where_the_page_has_no_object(browser_path: Path) -> None:

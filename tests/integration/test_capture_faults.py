@@ -180,6 +180,29 @@ async def test_a_worn_browser_lets_its_last_capture_finish(browser_path: Path) -
         assert first.is_gone
 
 
+async def test_a_browser_that_holds_too_much_is_replaced(
+    browser_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next capture, as when it is old; memory is measured while it runs."""
+    monkeypatch.setattr("capture.browser.WATCH_INTERVAL_S", 0.05)
+    async with engine_with(look_alike(), browser_path) as engine:
+        first = browser_of(engine)
+
+        async def measured() -> int:
+            return first.memory_bytes
+
+        assert await eventually(measured) < 2 * 1024**3
+        monkeypatch.setattr("capture.browser.group_memory_bytes", lambda _group: 2 * 1024**3)
+
+        async def is_heavy() -> bool:
+            return first.memory_bytes == 2 * 1024**3
+
+        await eventually(is_heavy)
+        await engine.capture(order_of(signed_in("Ana")))
+        assert browser_of(engine) is not first
+        assert first.is_gone
+
+
 async def test_contexts_are_few(browser_path: Path) -> None:
     """The users asked for longest ago are forgotten, and come back from nothing."""
     async with engine_with(look_alike(), browser_path, warm_contexts=2) as engine:

@@ -25,10 +25,13 @@ from tests.support.capture_pages import browser_of, clean_machine, engine_with
 from tests.support.capture_parts import (
     EventLog,
     KnownSessions,
+    MemoryAccounts,
+    MemoryProgress,
     Ticket,
     capture_request,
     key_of,
     look_alike,
+    name_of,
     signed_in,
     user_id,
 )
@@ -55,7 +58,9 @@ async def profiles(
 
 @asynccontextmanager
 async def working(studio: Studio, log: EventLog) -> AsyncIterator[CaptureWorker]:
-    parts = WorkerParts(studio, log.publish, CLOCK, create_metrics(), lambda: 0.5)
+    parts = WorkerParts(
+        studio, MemoryAccounts(), MemoryProgress(), log.publish, CLOCK, create_metrics(), lambda: 0.5
+    )
     worker = CaptureWorker(parts, WorkerLimits(slots=3, tries=3, capacity=1000))
     running = asyncio.create_task(worker.run())
     try:
@@ -87,7 +92,7 @@ async def test_every_request_gets_the_picture_of_its_own_chart(browser_path: Pat
     requests = requests_of(users=3, each=4)
     tickets = [Ticket() for _ in requests]
     async with engine_with(look_alike(), browser_path) as engine:
-        studio = Studio(engine, LookAlikeSessions(), store, key_of, CLOCK)
+        studio = Studio(engine, LookAlikeSessions(), store, name_of, CLOCK)
         async with working(studio, log) as worker:
             for request, ticket in zip(requests, tickets, strict=True):
                 await worker.submit(request, ticket)
@@ -105,7 +110,7 @@ async def test_a_second_delivery_is_answered_from_the_folder(browser_path: Path,
     """The next worker opens no page for what the last one has stored."""
     [request] = requests_of(users=1, each=1)
     async with engine_with(look_alike(), browser_path) as engine:
-        studio = Studio(engine, LookAlikeSessions(), PictureFolder(tmp_path), key_of, CLOCK)
+        studio = Studio(engine, LookAlikeSessions(), PictureFolder(tmp_path), name_of, CLOCK)
         logs = [EventLog(), EventLog()]
         for log in logs:
             async with working(studio, log) as worker:

@@ -12,15 +12,16 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from api.cursor import CursorSeal
-from api.dependencies import ApiDependencies, PictureSource
+from api.dependencies import ApiDependencies
 from api.keys import ApiKeys
 from api.links import PictureLinks
-from api.pictures import FilesystemPictures
+from api.picture_sources import FolderPictures, PictureSource
 from runtime.backlog import PipelineHealth
 from runtime.clock import SystemClock, utc_now
 from runtime.ids import SignalIds, received_at_of
 from runtime.metrics import Metrics, create_metrics
 from runtime.operations import Listener, serve_http
+from runtime.picture_files import PictureFiles
 from runtime.postgres import Pool, open_pool
 from runtime.settings import PostgresSettings
 from schemas.records import ExactDecimal, Signal, Source, SourceFormat, Warning_
@@ -74,7 +75,7 @@ async def serve_read_side(pool: Pool, pictures: PictureSource | Path) -> AsyncIt
         keys=ApiKeys(pool, clock),
         cursors=CursorSeal(LINK_SECRET),
         links=picture_links(clock),
-        pictures=FilesystemPictures(pictures) if isinstance(pictures, Path) else pictures,
+        pictures=FolderPictures(PictureFiles(pictures)) if isinstance(pictures, Path) else pictures,
         pipeline_health=pipeline,
         clock=clock,
         metrics=metrics,

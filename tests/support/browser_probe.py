@@ -140,15 +140,15 @@ class Page:
 
 
 @asynccontextmanager
-async def open_browser(executable: Path) -> AsyncIterator[Browser]:
-    """A running headless shell; `executable` is its ELF file.
+async def open_browser(executable: Path, *flags: str) -> AsyncIterator[Browser]:
+    """A running headless shell; `executable` is its ELF file, `flags` come on top of the usual ones.
 
     Afterwards its process group and its profile folder are gone.
     """
     profile = tempfile.mkdtemp(prefix="browser-probe-")
     commands_read, commands_write = _pipe()
     answers_read, answers_write = _pipe()
-    pid = _spawn(executable, profile, (commands_read, answers_write))
+    pid = _spawn([str(executable), *_FLAGS, *flags], profile, (commands_read, answers_write))
     os.close(commands_read)
     os.close(answers_write)
     try:
@@ -188,13 +188,13 @@ def _pipe() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
-def _spawn(executable: Path, profile: str, pipe: tuple[int, int]) -> int:
+def _spawn(command: list[str], profile: str, pipe: tuple[int, int]) -> int:
     sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
-    arguments = [str(executable), *_FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"]
+    arguments = [*command, *sandbox, f"--user-data-dir={profile}", "about:blank"]
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     ends = [(os.POSIX_SPAWN_DUP2, end, fd) for end, fd in zip(pipe, (3, 4), strict=True)]
     environment = {"HOME": profile, "LANG": "C.UTF-8", "PATH": os.defpath}
-    return os.posix_spawn(executable, arguments, environment, file_actions=[*quiet, *ends], setsid=True)
+    return os.posix_spawn(arguments[0], arguments, environment, file_actions=[*quiet, *ends], setsid=True)
 
 
 def _end(pid: int, profile: str) -> None:

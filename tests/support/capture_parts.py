@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,12 +14,15 @@ from aiohttp import web
 from PIL import Image, ImageDraw
 from pydantic import SecretStr
 
+from capture.accounts import account_key
 from capture.attempt import Studio
 from capture.chart import ChartView
 from capture.course import WorkerParts
 from capture.engine import CaptureOrder, Engine, Shot, open_engine
+from capture.lease import Lease, PageOrder
 from capture.outcomes import CaptureFailedError, CaptureRefusedError
 from capture.patience import Patience
+from capture.progress import Progress
 from capture.session import TradingViewSession
 from capture.settings import CaptureSection, CaptureSettings, ChartSection
 from capture.storage import picture_key
@@ -80,8 +83,8 @@ def png_of(width_px: int = 64, height_px: int = 36) -> bytes:
     return out.getvalue()
 
 
-def a_session(version: int = 1) -> TradingViewSession:
-    return TradingViewSession(SecretStr("s" * 32), SecretStr("v3:sign"), version)
+def a_session(version: int = 1, sessionid: str = "s" * 32) -> TradingViewSession:
+    return TradingViewSession(SecretStr(sessionid), SecretStr("v3:sign"), version)
 
 
 class Turnstile:
@@ -147,12 +150,13 @@ class ScriptedRenderer:
 
 @dataclass
 class KnownSessions:
-    """A session for everybody, but for those with a refusal."""
+    """A session for everybody, but for those with a refusal; each user's own, unless it is `shared`."""
 
     refusals: dict[UUID, CaptureRefusedError] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     marked: list[tuple[UUID, int]] = field(default_factory=list)
     version: int = 7
+    shared: dict[UUID, str] = field(default_factory=dict)
     reads: Turnstile = field(default_factory=Turnstile)
 
     async def read(self, user_id: UUID) -> TradingViewSession:
@@ -161,7 +165,7 @@ class KnownSessions:
             raise self.failures.pop(0)
         if user_id in self.refusals:
             raise self.refusals[user_id]
-        return a_session(self.version)
+        return a_session(self.version, self.shared.get(user_id, str(user_id)))
 
     def expired(self, user_id: UUID, version: int) -> None:
         self.marked.append((user_id, version))
@@ -190,6 +194,53 @@ class MemoryStore:
             captured_at=utc_from_ms(taken_at_ms),
         )
         return self.pictures.setdefault(key, picture)
+
+
+@dataclass
+class MemoryAccounts:
+    """Accounts that are always to be had, but for what a test has put in line. One page at a time of each."""
+
+    busy: list[Exception] = field(default_factory=list)
+    lost: list[Exception] = field(default_factory=list)
+    rest_s: float = 0.0
+    begun: list[PageOrder] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)
+    kept: list[bool] = field(default_factory=list)
+    begins: Turnstile = field(default_factory=Turnstile)
+
+    def key_of(self, session: TradingViewSession) -> bytes:
+        return account_key(KEY_SECRET, session)
+
+    async def begin(self, order: PageOrder) -> Lease:
+        await self.begins.turn()
+        if self.busy:
+            raise self.busy.pop(0)
+        assert order.account not in {lease.account for lease in self.leases if lease.in_use}, "two pages"
+        self.begun.append(order)
+        self.leases.append(Lease(order.account, len(self.begun), SystemClock(), 3600.0))
+        return self.leases[-1]
+
+    async def end(self, lease: Lease, *, keep: bool) -> float:
+        lease.in_use = False
+        self.kept.append(keep)
+        if self.lost:
+            raise self.lost.pop(0)
+        return self.rest_s
+
+
+@dataclass
+class MemoryProgress:
+    """What is known of requests, by signal. `questions` has the size of each."""
+
+    known: dict[UUID, Progress] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+    questions: list[int] = field(default_factory=list)
+
+    async def read(self, requests: Sequence[CaptureRequest]) -> list[Progress]:
+        self.questions.append(len(requests))
+        if self.failures:
+            raise self.failures.pop(0)
+        return [self.known.get(request.signal_id, Progress()) for request in requests]
 
 
 class EventLog:
@@ -231,14 +282,22 @@ class Bench(Generic[ClockT]):
     sessions: KnownSessions = field(default_factory=KnownSessions)
     store: MemoryStore = field(default_factory=MemoryStore)
     log: EventLog = field(default_factory=EventLog)
+    accounts: MemoryAccounts = field(default_factory=MemoryAccounts)
+    progress: MemoryProgress = field(default_factory=MemoryProgress)
 
     def parts(self, studio: Studio | None = None) -> WorkerParts:
         return WorkerParts(
-            studio or self.studio(), self.log.publish, self.clock, create_metrics(), lambda: 0.5
+            studio or self.studio(),
+            self.accounts,
+            self.progress,
+            self.log.publish,
+            self.clock,
+            create_metrics(),
+            lambda: 0.5,
         )
 
     def studio(self) -> Studio:
-        return Studio(self.renderer, self.sessions, self.store, key_of, self.clock)
+        return Studio(self.renderer, self.sessions, self.store, name_of, self.clock)
 
 
 def bench() -> Bench[FakeClock]:
@@ -266,6 +325,10 @@ async def submit(worker: CaptureWorker, *requests: CaptureRequest) -> list[Ticke
 
 def key_of(signal_id: UUID, request_no: int) -> str:
     return picture_key(KEY_SECRET, signal_id, request_no)
+
+
+def name_of(request: CaptureRequest) -> str:
+    return key_of(request.signal_id, request.request_no)
 
 
 def no_waits() -> Iterator[float]:
@@ -310,7 +373,7 @@ def capture_settings(origin: str, **changes: Any) -> CaptureSettings:
         chart=ChartSection(origin=origin),
         kafka=KafkaSettings.model_validate({"bootstrap": "127.0.0.1:1"}),
         postgres=PostgresSettings.model_validate({"url": "postgresql://127.0.0.1:1/none"}),
-        storage=StorageWriterSettings(directory=Path("/nowhere"), key_secret=KEY_SECRET),
+        storage=StorageWriterSettings.model_validate({"directory": "/nowhere", "key_secret": KEY_SECRET}),
         encryption=EncryptionSettings(keys=SecretStr("k1:" + "A" * 43 + "=")),
         operations=OperationsSettings.model_validate({}),
         logging=LoggingSettings.model_validate({}),

@@ -49,3 +49,10 @@ def _parents() -> Iterator[tuple[int, int]]:
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
             if fields[0] != "Z":
                 yield int(entry.name), int(fields[1])
+
+
+def memory_bytes(pid: int) -> int:
+    """What the process holds in memory now; 0 when it has ended."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+    return 0

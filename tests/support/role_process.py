@@ -57,6 +57,10 @@ class RoleProcess:
         self.process.terminate()
         return self.process.wait(STOP_S)
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def log(self) -> str:
         return self.program.log.read_text(errors="replace")
 

@@ -12,7 +12,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 def test_the_configuration_table_lists_exactly_the_variables_that_are_read() -> None:
     """A variable that is added, renamed or dropped changes the table too, with its description."""
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| [^|]* \| ([^|]+) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| [^|]* \| ([^|]+) \|", README, re.MULTILINE))
     read = {
         section.variable(name): field.description
         for kind in kinds(tuple(SETTINGS))

@@ -12,7 +12,7 @@ from runtime.errors import FatalError
 
 LIBRARY_FILE: Final = "lightweight-charts.js"
 
-_OWN: Final = ("chart.css", "strip.js", "chart.js")
+_OWN: Final = ("chart.css", "strip.js", "pranks.js", "chart.js")
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 _HEADERS: Final = {
     "Cache-Control": "public, max-age=31536000, immutable",
@@ -40,6 +40,11 @@ class Assets:
             raise web.HTTPNotFound
         content_type, body = found
         return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)
+
+    async def serve_worker(self, _request: web.Request) -> web.Response:
+        """The service worker, which must stand above the pages it serves."""
+        body = (files("deploy.local.chart") / "worker.js").read_bytes()
+        return web.Response(body=body, content_type="text/javascript", charset="utf-8")
 
 
 def _bodies(library: Path) -> Iterator[tuple[str, bytes]]:

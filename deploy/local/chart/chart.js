@@ -20,7 +20,7 @@
 
   const pane = document.querySelector(".chart-pane");
   const strip = document.getElementById("strip");
-  const state = { bars: [], decimals: 2, drawn: false };
+  const state = { symbol, bars: [], decimals: 2, drawn: false };
 
   function createSurface() {
     const chart = LightweightCharts.createChart(pane, {
@@ -102,9 +102,11 @@
 
   function writeStrip() {
     const lastBarMs = lastBar()[0];
-    if (state.stripBarMs === lastBarMs) return;
-    chartStrip.paint(strip, { symbol, interval, user, lastBarMs });
-    state.stripBarMs = lastBarMs;
+    const content = { symbol: state.symbol, interval, user, lastBarMs };
+    const said = JSON.stringify(content);
+    if (state.strip === said) return;
+    chartStrip.paint(strip, content);
+    state.strip = said;
   }
 
   function endLoading() {
@@ -117,14 +119,20 @@
     requestAnimationFrame(action);
   }
 
-  function drawAll({ bars, decimals }) {
+  function tell(shown) {
+    state.symbol = shown;
+    show("legend-source-title", shown);
+  }
+
+  function drawAll({ bars, decimals, symbol: shown = symbol }) {
     const { chart, candles, volumes } = surface();
+    tell(shown);
     state.decimals = decimals;
     candles.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
     chart.applyOptions({
       watermark: {
-        visible: symbol.length <= WATERMARK_MAX_CHARS,
-        text: symbol,
+        visible: shown.length <= WATERMARK_MAX_CHARS,
+        text: shown,
         fontSize: 64,
         color: "rgba(178,181,190,.07)",
       },
@@ -164,11 +172,32 @@
     document.querySelector('[data-name="invalid-symbol"]').hidden = false;
   }
 
-  const draw = { bars: drawAll, tick: drawTick, invalid_symbol: showInvalidSymbol };
+  // The symbol is told before its bars are there.
+  function echo({ symbol: told, ready }) {
+    tell(told);
+    state.drawn = ready;
+  }
+
+  function drawNothing(bars) {
+    surface();
+    withNextDrawing(() => {
+      endLoading();
+      Object.assign(state, { bars, drawn: true });
+    });
+  }
+
+  const draw = {
+    bars: drawAll,
+    tick: drawTick,
+    invalid_symbol: showInvalidSymbol,
+    echo,
+    blank: ({ bars }) => drawNothing(bars),
+    no_bars: () => drawNothing([]),
+  };
   chartFeed.listen((message) => draw[message.type](message));
 
   const activeChart = Object.freeze({
-    symbol: () => symbol,
+    symbol: () => state.symbol,
     resolution: () => interval,
     dataReady: () => state.drawn,
     barsCount: () => state.bars.length,

@@ -12,6 +12,7 @@ from aiohttp import web
 from deploy.local.chart.settings import ChartSiteSettings
 from deploy.local.chart.site import create_app
 from runtime.errors import FatalError
+from runtime.examples import example
 from runtime.logging import get_logger, setup_logging
 from runtime.settings import LoggingSettings, load_settings
 
@@ -30,7 +31,7 @@ class ChartSiteProcess:
     logging: LoggingSettings
 
 
-@click.command("chart-site")
+@click.command("chart-site", epilog=example("chart-site"))
 def chart_site() -> None:
     """Serve the chart look-alike on loopback until SIGTERM or SIGINT."""
     try:

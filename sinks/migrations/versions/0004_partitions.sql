@@ -30,7 +30,11 @@ $$;
 
 CREATE FUNCTION moment_of_id(id uuid) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE STRICT AS $$
-    SELECT to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)
+    SELECT to_timestamp((
+        (get_byte(uuid_send(id), 0)::bigint << 40) | (get_byte(uuid_send(id), 1)::bigint << 32)
+        | (get_byte(uuid_send(id), 2)::bigint << 24) | (get_byte(uuid_send(id), 3)::bigint << 16)
+        | (get_byte(uuid_send(id), 4)::bigint << 8) | get_byte(uuid_send(id), 5)::bigint
+    ) / 1000::float8)
 $$;
 COMMENT ON FUNCTION moment_of_id IS 'the inverse of uuid_at';
 

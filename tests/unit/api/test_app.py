@@ -23,10 +23,10 @@ class FailingPictures:
     def __init__(self, *, hangs: bool = False) -> None:
         self._hangs = hangs
 
-    async def read(self, key: str) -> bytes | None:
+    async def find(self, key: str, remaining_s: int) -> bytes | None:
         if self._hangs:
             await asyncio.Event().wait()
-        raise RuntimeError(f"secret text about {key}")
+        raise RuntimeError(f"secret text about {key} for {remaining_s} s")
 
 
 @pytest_asyncio.fixture

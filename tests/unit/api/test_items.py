@@ -25,6 +25,7 @@ EXTRA = {
     "screenshot_reason",
     "screenshot_warning",
     "screenshot_url",
+    "screenshot_expired",
 }
 NULLABLE = (
     "indicator",
@@ -126,3 +127,12 @@ def test_only_a_completed_screenshot_has_a_link(status: str) -> None:
     assert shown(screenshot_status="completed", screenshot_key="a.png")["screenshot_url"] == "link to a.png"
     assert shown(screenshot_status=status, screenshot_key="a.png")["screenshot_url"] is None
     assert shown(screenshot_status="completed")["screenshot_url"] is None
+
+
+def test_a_picture_that_is_no_longer_kept_is_told_apart_from_none() -> None:
+    """Past its retention, or deleted with its row: no link, but `screenshot_expired`."""
+    kept = item_of(row(screenshot_status="completed", screenshot_key="a.png"), lambda key: key)
+    past = item_of(row(screenshot_status="completed", screenshot_key="a.png"), lambda _key: None)
+    deleted, skipped = shown(screenshot_status="completed"), shown()
+    told = [(item["screenshot_url"], item["screenshot_expired"]) for item in (kept, past, deleted, skipped)]
+    assert told == [("a.png", False), (None, True), (None, True), (None, False)]

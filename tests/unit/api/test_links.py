@@ -1,11 +1,14 @@
 """Signed links: what opens a picture, and for how long."""
 
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from api.links import PICTURES_PATH, PictureLinks
+from runtime.clock import utc_now
 from runtime.errors import InvalidError
+from schemas.plans import Plan
 from tests.support.api import LINK_LIFETIME_S, LINK_SECRET, ORIGIN, picture_links
 from tests.support.clock import FakeClock
 
@@ -99,6 +102,15 @@ def test_only_plain_keys_have_links(links: PictureLinks, key: str) -> None:
 def test_the_secret_is_not_shown(links: PictureLinks) -> None:
     """Printing what signs does not print the secret."""
     assert LINK_SECRET.get_secret_value() not in repr(links)
+
+
+def test_a_picture_past_its_retention_has_no_link(clock: FakeClock, links: PictureLinks) -> None:
+    """The name tells the plan and the day; an older kind of name tells nothing and keeps its link."""
+    day = utc_now(clock).date()
+    kept, past = (f"{Plan.FREE}/{day - timedelta(days=age):%Y/%m/%d}/a.png" for age in (30, 31))
+    assert links.mint_kept(kept) == links.mint(kept)
+    assert links.mint_kept(past) is None
+    assert links.mint_kept(KEY) == links.mint(KEY)
 
 
 def opens(links: PictureLinks, key: str, expires: str, signature: str) -> bool:

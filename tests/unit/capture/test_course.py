@@ -2,7 +2,9 @@ from datetime import timedelta
 
 import pytest
 
+from capture.lease import AccountBusyError, LeaseLostError
 from capture.outcomes import CaptureFailedError, CaptureRefusedError, Outcome
+from capture.progress import Progress
 from runtime.clock import utc_from_ms
 from runtime.errors import TransientError
 from schemas.records import CaptureEventKind
@@ -234,3 +236,146 @@ async def test_a_bug_costs_tries_and_not_the_worker() -> None:
         await submit(worker, capture_request(3, user_id=user_id(3)))
         await parts.log.until_ended(4)
     assert {event.kind for event in parts.log.ends} == {CaptureEventKind.COMPLETED}
+
+
+async def test_a_try_is_stored_before_its_page() -> None:
+    """With all requests that share it; reruns are told apart from tries, and the event carries the fence."""
+    parts = bench()
+    parts.renderer.gate.clear()
+    same = [capture_request(number, ticker="A") for number in (1, 2)]
+    parts.renderer.failures["A"] = [
+        CaptureFailedError(Outcome.BROWSER_CRASHED),
+        CaptureFailedError(Outcome.WRONG_CHART),
+    ]
+    async with working(parts, slots=1) as worker:
+        await submit(worker, capture_request(0, user_id=user_id(2)))
+        await parts.renderer.begun.until(1)
+        await submit(worker, *same)
+        parts.renderer.gate.set()
+        await parts.renderer.begun.until(3)
+        parts.clock.move(2.0)
+        await submit(worker, capture_request(3, user_id=user_id(3)))
+        await parts.log.until_ended(4)
+    orders = [order for order in parts.accounts.begun if len(order.signal_ids) == 2]
+    assert [(order.tries, order.reruns) for order in orders] == [(1, 0), (1, 1), (2, 1)]
+    assert all(list(order.signal_ids) == [request.signal_id for request in same] for order in orders)
+    [end] = [event for event in parts.log.ends if len(event.signal_ids) == 2]
+    leases = [lease for lease in parts.accounts.leases if lease.account == orders[0].account]
+    assert (end.kind, end.tries, end.fence) == (CaptureEventKind.COMPLETED, 2, leases[-1].fence)
+
+
+async def test_stored_tries_count() -> None:
+    """What other workers have begun is not begun anew; after the last one there is no page."""
+    parts = bench()
+    once, thrice = (capture_request(number, user_id=user_id(number)) for number in (1, 2))
+    parts.progress.known = {once.signal_id: Progress(tries=2), thrice.signal_id: Progress(tries=3)}
+    parts.renderer.failures[once.ticker] = [CaptureFailedError(Outcome.WRONG_CHART)]
+    async with working(parts) as worker:
+        await submit(worker, once, thrice)
+        await parts.log.until_ended(2)
+    ends = {event.signal_ids[0]: (event.kind, event.reason, event.tries) for event in parts.log.ends}
+    assert ends[once.signal_id] == (CaptureEventKind.FAILED, "wrong_chart", 3)
+    assert ends[thrice.signal_id] == (CaptureEventKind.FAILED, "internal_error", 3)
+    assert parts.renderer.tickers == [once.ticker]
+
+
+async def test_what_has_ended_meanwhile_gets_no_page() -> None:
+    """Its ticket is done without a word; what shares the job and has not ended is served."""
+    parts = bench()
+    parts.renderer.gate.clear()
+    async with working(parts, slots=1) as worker:
+        await submit(worker, capture_request(0, user_id=user_id(2)))
+        await parts.renderer.begun.until(1)
+        tickets = await submit(worker, *(capture_request(number, ticker="A") for number in (1, 2)))
+        parts.progress.known = {capture_request(1).signal_id: Progress(is_final=True)}
+        parts.renderer.gate.set()
+        await parts.log.until_ended(2)
+    assert parts.log.ends[-1].signal_ids == [capture_request(2).signal_id]
+    assert [ticket.dones for ticket in tickets] == [1, 1]
+
+
+async def test_a_busy_account_costs_no_try() -> None:
+    """Its request waits outside the slot, for as long as it was told, while others are served."""
+    parts = bench()
+    parts.accounts.busy = [AccountBusyError(3.0)]
+    request = capture_request(1)
+    async with working(parts, slots=1) as worker:
+        await submit(worker, request)
+        await parts.accounts.begins.until(1)
+        await submit(worker, capture_request(2, user_id=user_id(2)))
+        await parts.log.until_ended(1)
+        assert parts.renderer.tickers == ["BINANCE:SYM2"]
+        parts.clock.move(3.0)
+        await submit(worker, capture_request(3, user_id=user_id(3)))
+        await parts.log.until_ended(3)
+    [end] = [event for event in parts.log.ends if event.signal_ids == [request.signal_id]]
+    assert (end.kind, end.tries) == (CaptureEventKind.COMPLETED, 1)
+
+
+async def test_users_of_one_account_wait_for_each_other() -> None:
+    """Also when that shows only in the slot; the stand-in allows one page of an account."""
+    parts = bench()
+    users = [user_id(number) for number in range(1, 5)]
+    parts.sessions.shared = dict.fromkeys(users, "one and the same")
+    async with working(parts) as worker:
+        requests = [capture_request(number, user_id=users[number % 4]) for number in range(12)]
+        await submit(worker, *requests)
+        await parts.log.until_ended(12)
+    assert {(event.kind, event.tries) for event in parts.log.ends} == {(CaptureEventKind.COMPLETED, 1)}
+    assert parts.renderer.most_running == 1
+    assert parts.accounts.kept[0]
+
+
+async def test_an_account_rests_between_its_pages() -> None:
+    """Its next request starts when that time is over."""
+    parts = bench()
+    parts.accounts.rest_s = 5.0
+    async with working(parts) as worker:
+        await submit(worker, capture_request(1), capture_request(2))
+        await parts.log.until_ended(1)
+        await submit(worker, capture_request(3, user_id=user_id(3)))
+        await parts.log.until_ended(2)
+        assert parts.renderer.tickers == ["BINANCE:SYM1", "BINANCE:SYM3"]
+        parts.clock.move(5.0)
+        await submit(worker, capture_request(4, user_id=user_id(4)))
+        await parts.log.until_ended(4)
+
+
+@pytest.mark.parametrize(("losses", "kind"), [(3, CaptureEventKind.COMPLETED), (4, CaptureEventKind.FAILED)])
+async def test_nothing_is_told_under_a_lost_lease(losses: int, kind: CaptureEventKind) -> None:
+    """Whatever became of the page: the request is run again, without using up a try, a few times."""
+    parts = bench()
+    parts.accounts.lost = [LeaseLostError() for _ in range(losses)]
+    request = capture_request(1)
+    parts.renderer.failures[request.ticker] = [
+        CaptureFailedError(Outcome.LAYOUT_NOT_FOUND) for _ in range(losses)
+    ]
+    async with working(parts) as worker:
+        await submit(worker, request)
+        await parts.log.until_ended(1)
+    assert [(event.kind, event.tries) for event in parts.log.ends] == [(kind, 1)]
+
+
+async def test_an_account_with_no_pages_left_is_skipped() -> None:
+    """The reason is told, and no try is made."""
+    parts = bench()
+    parts.accounts.busy = [CaptureRefusedError(Outcome.ACCOUNT_LIMIT)]
+    async with working(parts) as worker:
+        await submit(worker, capture_request(1))
+        await parts.log.until_ended(1)
+    assert [(event.kind, event.reason, event.tries) for event in parts.log.events] == [
+        (CaptureEventKind.SKIPPED, "account_limit", 0)
+    ]
+
+
+async def test_a_database_that_is_away_costs_no_try() -> None:
+    """Whatever it is asked in the course of a capture."""
+    parts = bench()
+    parts.progress.failures = [ConnectionRefusedError() for _ in range(3)]
+    parts.accounts.busy = [ConnectionRefusedError() for _ in range(3)]
+    parts.accounts.lost = [ConnectionRefusedError() for _ in range(3)]
+    async with working(parts) as worker:
+        await submit(worker, capture_request(1))
+        await parts.log.until_ended(1)
+    assert [(event.kind, event.tries) for event in parts.log.ends] == [(CaptureEventKind.COMPLETED, 1)]
+    assert len(parts.renderer.orders) == 1

@@ -1,4 +1,4 @@
-from capture.outcomes import RULES, After, Outcome
+from capture.outcomes import RULES, TOLD_BY_THE_SITE, After, Outcome
 from schemas.records import CaptureEventKind
 
 
@@ -21,6 +21,13 @@ def test_only_passing_faults_are_tried_again() -> None:
 
 
 def test_only_a_picture_completes() -> None:
-    """No outcome but one leads to `completed`."""
+    """No outcome leads to `completed` without one, be it good or only degraded."""
     completing = [outcome for outcome, rule in RULES.items() if rule.event is CaptureEventKind.COMPLETED]
-    assert completing == [Outcome.COMPLETED]
+    assert completing == [Outcome.COMPLETED, Outcome.DEGRADED]
+
+
+def test_a_site_cannot_end_a_capture_well() -> None:
+    """What a page says of itself may fail a capture, but neither complete nor skip nor rerun it."""
+    events = {RULES[outcome].event for outcome in TOLD_BY_THE_SITE}
+    assert not events & {CaptureEventKind.COMPLETED, CaptureEventKind.SKIPPED}
+    assert After.RERUN not in {RULES[outcome].after for outcome in TOLD_BY_THE_SITE}

@@ -38,6 +38,16 @@ def test_what_is_no_picture_of_a_chart_is_refused(png: bytes) -> None:
     assert failure.value.outcome is Outcome.BLANK_PICTURE
 
 
+@pytest.mark.parametrize("pane", [(640, 360, 1280, 720), (2000, 0, 2400, 100), (0, 0, 0, 0)])
+def test_a_frame_around_nothing_is_refused(pane: tuple[int, int, int, int]) -> None:
+    """There is something in the picture, but not where the chart must be, or the chart is not in it."""
+    png = png_of(1280, 720)
+    assert checked_picture(png, 1280, 720, (0, 0, 1280, 720)) == png
+    with pytest.raises(CaptureFailedError) as failure:
+        checked_picture(png, 1280, 720, pane)
+    assert failure.value.outcome is Outcome.BLANK_PICTURE
+
+
 def test_metadata_is_dropped_and_pixels_stay() -> None:
     """Text chunks may hold the address of the page or the name of the program."""
     info = PngImagePlugin.PngInfo()

@@ -1,6 +1,7 @@
 from datetime import timedelta
 
-from capture.scheduler import Job, Scheduler
+from capture.job import Job, Spent
+from capture.scheduler import Scheduler
 from runtime.clock import utc_from_ms
 from schemas.plans import Plan
 from tests.support.capture_parts import capture_request, user_id
@@ -113,3 +114,78 @@ def test_a_finished_request_never_expires() -> None:
     clock.move(3600)
     assert scheduler.expire() == []
     assert scheduler.wake_in_s() is None
+
+
+def test_a_job_that_is_put_back_keeps_its_place() -> None:
+    """The grant did not count: neither the user's turn nor the order of the requests has changed."""
+    scheduler: Scheduler[int] = Scheduler(1, FakeClock())
+    for number in (1, 2, 3):
+        scheduler.admit(capture_request(number, user_id=user_id(number % 2)), number)
+    first = scheduler.next()
+    assert first is not None
+    assert scheduler.occupy(first, b"A")
+    scheduler.put_back(first)
+    assert tickers(drain(scheduler)) == ["BINANCE:SYM1", "BINANCE:SYM2", "BINANCE:SYM3"]
+
+
+def test_a_turn_that_could_not_be_used_is_not_lost() -> None:
+    """When the account of the oldest waiter below premium is busy, the next one has the turn."""
+    scheduler: Scheduler[int] = Scheduler(1, FakeClock())
+    for number in range(30):
+        scheduler.admit(capture_request(number, plan=Plan.PREMIUM, user_id=user_id(number)), number)
+    for number in (100, 101):
+        scheduler.admit(capture_request(number, plan=Plan.FREE, user_id=user_id(number)), number)
+    granted = [job for job in (scheduler.next() for _ in range(1)) if job is not None]
+    while granted[-1].key.plan is Plan.PREMIUM:
+        scheduler.finish(granted[-1])
+        granted += [job for job in (scheduler.next(),) if job is not None]
+    assert len(granted) == 10
+    assert scheduler.occupy(granted[-1], b"A")
+    scheduler.rest(b"A", 60)
+    scheduler.put_back(granted[-1])
+    other = scheduler.next()
+    assert other is not None
+    assert other.key.ticker == "BINANCE:SYM101"
+
+
+def test_an_account_that_rests_is_stepped_over() -> None:
+    """For all users who are known to share it, and no longer than it rests."""
+    clock = FakeClock()
+    scheduler: Scheduler[int] = Scheduler(1, clock)
+    for user in (1, 2, 3):
+        for number in (1, 2):
+            scheduler.admit(capture_request(10 * user + number, user_id=user_id(user)), 10 * user + number)
+    for account in (b"A", b"A"):
+        job = scheduler.next()
+        assert job is not None
+        assert scheduler.occupy(job, account)
+        assert scheduler.wants(account)
+        scheduler.finish(job)
+    scheduler.rest(b"A", 5.0)
+    assert tickers(drain(scheduler)) == ["BINANCE:SYM31", "BINANCE:SYM32"]
+    assert scheduler.wake_in_s() == 5.0
+    clock.move(5.0)
+    assert tickers(drain(scheduler)) == ["BINANCE:SYM12", "BINANCE:SYM22"]
+    assert not scheduler.wants(b"A")
+
+
+def test_suspects_run_one_at_a_time() -> None:
+    """What may have ended a worker takes no other suspect with it."""
+    scheduler: Scheduler[int] = Scheduler(3, FakeClock())
+    for number in (1, 2):
+        scheduler.admit(capture_request(number, user_id=user_id(number)), number, Spent(tries=1))
+    scheduler.admit(capture_request(3, user_id=user_id(3)), 3)
+    granted = [job for job in (scheduler.next() for _ in range(3)) if job is not None]
+    assert tickers(granted) == ["BINANCE:SYM1", "BINANCE:SYM3"]
+    scheduler.finish(granted[0])
+    assert [job.key.ticker for job in (scheduler.next(),) if job is not None] == ["BINANCE:SYM2"]
+
+
+def test_equal_requests_with_different_tries_behind_them_do_not_share() -> None:
+    """Each has all the tries that are left to it."""
+    scheduler: Scheduler[int] = Scheduler(1, FakeClock())
+    for number, spent in enumerate((Spent(), Spent(2, 1), Spent(2, 1), Spent())):
+        scheduler.admit(capture_request(number, ticker="A"), number, spent)
+    jobs = drain(scheduler)
+    assert [[waiting.ticket for waiting in job.waiting] for job in jobs] == [[0, 3], [1, 2]]
+    assert [(job.tries, job.reruns) for job in jobs] == [(0, 0), (2, 1)]

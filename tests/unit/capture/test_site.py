@@ -15,7 +15,14 @@ def test_the_file_shipped_is_complete() -> None:
     """It loads, and it knows the states that every site has."""
     site = load_site(None)
     outcomes = {blocker.outcome for blocker in site.blockers}
-    assert {Outcome.SESSION_EXPIRED, Outcome.SYMBOL_UNKNOWN} <= outcomes
+    assert outcomes == {
+        Outcome.SESSION_EXPIRED,
+        Outcome.SYMBOL_UNKNOWN,
+        Outcome.LAYOUT_NOT_FOUND,
+        Outcome.CONNECTION_LIMIT,
+        Outcome.ACCOUNT_FLAGGED,
+        Outcome.CAPTCHA,
+    }
 
 
 def test_an_operators_file_replaces_it(tmp_path: Path) -> None:
@@ -28,9 +35,10 @@ def test_an_operators_file_replaces_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("version = 1", "version = 1\nverison = 2"),
+        ("version = 2", "version = 2\nverison = 3"),
         ("loader =", "spinner ="),
         ('outcome = "symbol_unknown"', 'outcome = "no_such_outcome"'),
+        ('outcome = "captcha"', 'outcome = "completed"'),
         ("[page]", "[page"),
     ],
 )

@@ -45,9 +45,12 @@ async def test_many_writers_agree_on_one_picture(tmp_path: Path) -> None:
 
 async def test_only_this_user_can_read_it(tmp_path: Path) -> None:
     """Folder and file are closed to others."""
-    await PictureFolder(tmp_path / "pictures").put(KEY, png_of(), START_MS)
-    path = tmp_path / "pictures" / KEY
-    assert [place.stat().st_mode & 0o077 for place in (path, path.parent)] == [0, 0]
+    key = "free/2026/03/14/a.png"
+    await PictureFolder(tmp_path / "pictures").put(key, png_of(), START_MS)
+    path = tmp_path / "pictures" / key
+    places = (path, *list(path.parents)[:5])
+    assert places[-1] == tmp_path / "pictures"
+    assert [place.stat().st_mode & 0o077 for place in places] == [0] * 6
 
 
 async def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

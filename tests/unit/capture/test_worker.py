@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from capture.patience import Patience
+from capture.progress import Progress
 from capture.worker import CaptureWorker, WorkerLimits
 from runtime.clock import utc_from_ms
 from runtime.errors import FatalError
@@ -164,6 +165,33 @@ async def test_a_full_worker_takes_the_next_request_when_one_has_ended() -> None
         parts.renderer.gate.set()
         await second
         await parts.log.until_ended(2)
+
+
+async def test_requests_that_have_ended_are_never_admitted() -> None:
+    """One question for all that come together; those that are over are done without an event."""
+    parts = bench()
+    requests = [capture_request(number, user_id=user_id(number)) for number in range(1, 21)]
+    parts.progress.known = {request.signal_id: Progress(is_final=True) for request in requests[:18]}
+    tickets = [Ticket() for _ in requests]
+    async with working(parts) as worker:
+        await worker.submit_all(list(zip(requests, tickets, strict=True)))
+        await parts.log.until_ended(2)
+    assert parts.progress.questions == [20, 1, 1]
+    assert sorted(parts.renderer.tickers) == [requests[18].ticker, requests[19].ticker]
+    assert [ticket.dones for ticket in tickets] == [1] * 20
+
+
+async def test_admission_waits_for_the_database_and_ends_with_the_worker() -> None:
+    """What was not admitted is neither told nor acknowledged."""
+    parts = bench()
+    parts.progress.failures = [ConnectionRefusedError() for _ in range(100_000)]
+    ticket = Ticket()
+    async with working(parts) as worker:
+        admitting = asyncio.create_task(worker.submit(capture_request(1), ticket))
+        await asyncio.sleep(0)
+        assert not admitting.done()
+    await admitting
+    assert (ticket.dones, parts.log.events) == (0, [])
 
 
 async def test_a_worker_that_never_ran_drains_at_once() -> None:

@@ -162,3 +162,12 @@ def test_an_exception_shows_where_it_was_raised_and_never_its_text() -> None:
     assert line["exception"] == "ValueError"
     assert "test_an_exception_shows_where_it_was_raised" in line["frames"][-1]
     assert "secret" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("library", ["botocore.auth", "aiobotocore.endpoint", "pyppeteer.connection"])
+def test_what_libraries_would_say_of_secrets_stays_unsaid(library: str) -> None:
+    """Their debug lines hold signatures, URLs that open pictures and cookies, whatever our own level is."""
+    stream = io.StringIO()
+    setup_logging(LoggingSettings(format="json", level="debug"), "capture", stream)
+    logging.getLogger(library).debug("Signature=%s", "s3cr3t")
+    assert lines(stream) == []

@@ -12,6 +12,7 @@ from runtime.settings import (
     OperationsSettings,
     PostgresSettings,
     SettingsError,
+    StorageSettings,
     StorageWriterSettings,
     load_section,
     load_settings,
@@ -100,6 +101,51 @@ def test_variables_that_belong_together_are_checked_together(values: dict[str, s
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith("KAFKA_*: ")
     assert expected in caught.value.problems[0]
+
+
+S3 = {
+    "S3_BUCKET": "pictures",
+    "S3_ENDPOINT": "https://account.r2.cloudflarestorage.com/",
+    "S3_ACCESS_KEY_ID": "id",
+    "S3_SECRET_ACCESS_KEY": SECRET + "-s3",
+}
+
+
+def test_a_bucket_needs_no_directory() -> None:
+    """Its variables have a prefix of their own; the endpoint is an origin."""
+    storage = load_section(StorageSettings, S3 | {"S3_PREFIX": "alerts/eu"})
+    assert (storage.s3_bucket, storage.s3_region, storage.s3_prefix) == ("pictures", "auto", "alerts/eu")
+    assert storage.s3_endpoint == "https://account.r2.cloudflarestorage.com"
+    assert storage.directory is None
+    assert SECRET not in f"{storage} {[variable.value for variable in variables_of(Stored(storage))]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    storage: StorageSettings
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"S3_BUCKET": ""}, "STORAGE_DIRECTORY"),
+        ({"S3_ACCESS_KEY_ID": ""}, "STORAGE_*"),
+        ({"S3_SECRET_ACCESS_KEY": ""}, "STORAGE_*"),
+        ({"S3_ENDPOINT": ""}, "STORAGE_*"),
+        ({"S3_ENDPOINT": "account.r2.cloudflarestorage.com"}, "S3_ENDPOINT"),
+        ({"S3_ENDPOINT": "https://account.r2.cloudflarestorage.com/pictures"}, "S3_ENDPOINT"),
+        ({"S3_ENDPOINT": "https://user:word@host"}, "S3_ENDPOINT"),
+        ({"S3_PREFIX": "/alerts"}, "S3_PREFIX"),
+        ({"S3_PREFIX": "alerts/"}, "S3_PREFIX"),
+        ({"S3_PREFIX": "../alerts"}, "S3_PREFIX"),
+        ({"S3_LINKS": "public"}, "S3_LINKS"),
+    ],
+)
+def test_half_a_bucket_is_told_at_start(changes: dict[str, str], variable: str) -> None:
+    """Not by the first picture."""
+    with pytest.raises(SettingsError) as caught:
+        load_section(StorageSettings, S3 | changes)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [variable]
 
 
 def test_a_wrong_secret_is_not_quoted() -> None:

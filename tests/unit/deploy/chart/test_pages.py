@@ -7,7 +7,13 @@ import pytest
 from deploy.local.chart.interval import LAYOUT_INTERVAL
 from deploy.local.chart.pages import ChartView, Pages
 
-_URLS = {"chart_css": "/a.css", "strip_js": "/b.js", "chart_js": "/c.js", "library_js": "/d.js"}
+_URLS = {
+    "chart_css": "/a.css",
+    "strip_js": "/b.js",
+    "chart_js": "/c.js",
+    "library_js": "/d.js",
+    "pranks_js": "/e.js",
+}
 _HOSTILE = [
     "</script><script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

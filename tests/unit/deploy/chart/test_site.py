@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient
 
+from tests.unit.deploy.chart.conftest import StepClock
+
 Site = TestClient[Any, Any]
 
 
@@ -90,7 +92,7 @@ async def test_files_are_kept_for_ever(site: Site, cookies: dict[str, str]) -> N
     """Scripts and styles are addressed by content, so that no browser asks twice."""
     page = await (await site.get("/chart/abcd1234/", cookies=cookies)).text()
     paths = [part.split('"')[0] for part in page.split('="/static/')[1:]]
-    assert len(paths) == 4
+    assert len(paths) == 4  # an ordinary page gets no pranks and no weight
     for path in paths:
         answer = await site.get(f"/static/{path}")
         assert answer.status == 200
@@ -108,3 +110,59 @@ async def test_health_answers_json(site: Site) -> None:
     answer = await site.get("/health")
     assert answer.status == 200
     assert await answer.json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("chart_id", "status", "sign"),
+    [
+        ("StateSignedOut", 200, 'class="is-not-authenticated'),
+        ("StateSignIn", 302, ""),
+        ("StatePrivate", 403, 'data-name="access-denied"'),
+        ("StateCaptcha", 403, 'data-name="captcha"'),
+        ("StateMissing", 404, 'data-name="not-found"'),
+        ("StateForbidden", 403, ""),
+        ("StateTooMany", 429, ""),
+        ("StateBroken", 503, ""),
+        ("StateOffSite", 302, ""),
+        ("StatePromo", 200, '"prank": "promo"'),
+    ],
+)
+async def test_states_answer_as_the_real_site_would(
+    site: Site, cookies: dict[str, str], chart_id: str, status: int, sign: str
+) -> None:
+    """For the signed-in; status and marks are those of the real page."""
+    answer = await site.get(f"/chart/{chart_id}/", cookies=cookies, allow_redirects=False)
+    assert answer.status == status
+    assert sign in await answer.text()
+
+
+async def test_states_are_for_the_signed_in(site: Site) -> None:
+    """Whoever has no session gets no further, whatever the state."""
+    for chart_id in ("StatePromo", "StateOffSite", "StateDrip"):
+        assert (await site.get(f"/chart/{chart_id}/")).status == 403
+
+
+async def test_a_slow_drip_has_no_end(site: Site, cookies: dict[str, str], clock: StepClock) -> None:
+    """Each byte comes after a pause, for as long as somebody reads."""
+    async with site.get("/chart/StateDrip/", cookies=cookies) as answer:
+        assert answer.status == 200
+        await answer.content.readuntil(b"<!-- ")
+        for _byte in range(3):
+            assert await answer.content.readexactly(1) == b"."
+            await clock.sleeps.get()
+            clock.step()
+
+
+async def test_heavy_pages_bring_megabytes(site: Site, cookies: dict[str, str]) -> None:
+    """Two dozen scripts of real size, before the chart's own, each kept for ever."""
+    page = await (await site.get("/chart/Heavy001/", cookies=cookies)).text()
+    urls = [part.split('"')[0] for part in page.split('<script defer src="')[1:]]
+    bulk = [url for url in urls if "/bulk/" in url]
+    size_bytes = 0
+    for url in bulk:
+        answer = await site.get(url)
+        assert "immutable" in answer.headers["Cache-Control"]
+        size_bytes += len(await answer.read())
+    assert (len(bulk), urls.index(bulk[-1])) == (24, len(urls) - 2)
+    assert size_bytes > 5_000_000
+    assert (await site.get("/static/bulk/1/24.js")).status == 404

@@ -104,6 +104,26 @@ def test_no_commit_passes_an_open_record(acked: set[int], unacked: set[int], com
     assert set(ours._acked[PLACE]) == acked - passed
 
 
+async def test_a_partition_that_leaves_amid_the_diagnosis_ends_nothing() -> None:
+    """Faust's asks for a position that aiokafka asserts; ours does not ask."""
+
+    class Gone:
+        def verify_event_path(self, _now: float, _place: object) -> None:
+            raise AssertionError("Partition is not assigned")
+
+    for kind, survives in ((driver.Consumer, False), (SafeConsumer, True)):
+        made = consumer(kind, None, [])
+        made._thread = Gone()
+        made._thread.assignment = lambda: {TP("signals", 0)}
+        made.log, made._shutdown, made._stopped, made._crashed = None, *(asyncio.Event() for _ in range(3))
+        made._service_loop, made._supervisor = None, None
+        if survives:
+            await made.verify_all_partitions_active()
+        else:
+            with pytest.raises(AssertionError, match="not assigned"):
+                await made.verify_all_partitions_active()
+
+
 def test_the_app_uses_our_transport() -> None:
     """For consuming and producing, whatever the broker URL's scheme asks for."""
     app = create_app("group", KafkaSettings.model_validate({"bootstrap": "one:9092,two:9093"}))
