@@ -68,9 +68,15 @@ def encode_entry(message: Message, put_at_ms: int) -> Entry:
     return Entry(put_at_ms, zlib.crc32(record), record)
 
 
-def _decode(crc32: int, record: bytes | None) -> Message:
-    """SQLite has no checksums of its own: zeros in the middle of a page read as a row."""
-    if record is None or zlib.crc32(record) != crc32:
+def _stored(row: int, put_at_ms: object, crc32: object, record: object) -> StoredMessage:
+    """SQLite has no checksums of its own: damage reads as rows, with values of any type."""
+    if not isinstance(put_at_ms, int):
+        raise CorruptFileError("time")
+    return StoredMessage(row, put_at_ms, _decode(crc32, record))
+
+
+def _decode(crc32: object, record: object) -> Message:
+    if not isinstance(record, bytes) or zlib.crc32(record) != crc32:
         raise CorruptFileError("checksum")
     try:
         return _DECODER.decode(record)
@@ -147,11 +153,7 @@ class SpoolFile:
         """The oldest records."""
         with _sorted_errors():
             rows = self._rows("read", limit + len(self._gone))
-        return [
-            StoredMessage(row, put_at_ms, _decode(crc32, record))
-            for row, put_at_ms, crc32, record in rows
-            if row not in self._gone
-        ][:limit]
+        return [_stored(*values) for values in rows if values[0] not in self._gone][:limit]
 
     def remove(self, rows: Sequence[int]) -> None:
         """Returns when synced. Rows that are not there are no error.
@@ -182,7 +184,7 @@ class SpoolFile:
             if self._rows("version") != [(_SCHEMA_VERSION,)]:
                 raise CorruptFileError("version")
             totals = self._rows("totals")
-        if len(totals) != 1 or None in totals[0]:
+        if len(totals) != 1 or not all(isinstance(total, int) for total in totals[0]):
             raise CorruptFileError("totals")
         self.records, self.size_bytes = totals[0]
         self._find_oldest()
@@ -191,7 +193,7 @@ class SpoolFile:
         with _sorted_errors():
             rows = self._rows("oldest", 1 + len(self._gone))
         times_ms = [put_at_ms for row, put_at_ms in rows if row not in self._gone]
-        if None in times_ms:
+        if not all(isinstance(time_ms, int) for time_ms in times_ms):
             raise CorruptFileError("time")
         self.oldest_ms = times_ms[0] if times_ms else None
 

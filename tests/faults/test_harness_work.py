@@ -124,9 +124,12 @@ async def test_kill_9_behind_a_committed_record(both: Twins) -> None:
     await assert_nothing_lost(both.ours, [Event("before"), *QUICK], [ours, second])
 
 
+LONG_SESSION = {"broker_session_timeout": 60, "broker_heartbeat_interval": 3}
+
+
 async def killed_in_flight(place: Scene) -> None:
     await place.produce([Event("slow", held=True)])
-    async with started(place, instance_id="one") as first:
+    async with started(place, instance_id="one", faust=LONG_SESSION) as first:
         await first.said("began slow")
         await first.kill()
     await place.open_gate()
@@ -135,8 +138,10 @@ async def killed_in_flight(place: Scene) -> None:
 async def test_kill_9_with_an_event_in_flight(both: Twins) -> None:
     """Plain Faust's partition stands still until the session of the dead has ended; ours goes on at once."""
     await asyncio.gather(killed_in_flight(both.plain), killed_in_flight(both.ours))
-    plain_spec = both.plain.spec(faust={"broker_session_timeout": 60, "broker_heartbeat_interval": 3})
-    async with running(plain_spec) as plain, started(both.ours, instance_id="one") as ours:
+    async with (
+        running(both.plain.spec(faust=LONG_SESSION)) as plain,
+        started(both.ours, instance_id="one") as ours,
+    ):
         await both.ours.all_committed()
         assert "began slow" not in plain.lines
         await ours.terminate()

@@ -236,7 +236,7 @@ async def test_an_interrupted_redrive_says_how_to_go_on(pipeline: BuriedPipeline
     """From that place on everything is put back that was not; nothing is left out."""
     customer = await pipeline.customer()
     tenant = str(customer.tenant.user_id)
-    bodies = [b"X:I%d 1 LONG" % number for number in range(60)]
+    bodies = [b"X:I%d 1 LONG" % number for number in range(300)]
     await pipeline.publisher.publish([letter_of(webhook(customer, body)) for body in bodies])
     words = ("deadletters", "redrive", "--tenant", tenant, "--yes", "--rate", "20")
     interrupted = RoleProcess("redrive", words, {"KAFKA_BOOTSTRAP": pipeline.bootstrap}, tmp_path)
