@@ -143,7 +143,7 @@ def read_options() -> Options:
     least = LARGE_SHARE * (FAR_PAGE * LIMIT_DEFAULT + 1)
     parser.add_argument("--rows", type=int, default=220_000, help=f"{least:,} or more")
     parser.add_argument("--runs", type=int, default=200, help="of each page")
-    options = Options(**vars(parser.parse_args()))
+    options = Options(**vars(parser.parse_known_args()[0]))
     if options.rows < least:
         parser.error(f"the large user needs {FAR_PAGE:,} pages: --rows {least} or more")
     return options

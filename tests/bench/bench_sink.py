@@ -218,7 +218,7 @@ def read_options() -> Options:
     parser.add_argument("--rows", type=int, default=20_000, help="of each contender, 10,000 or more")
     parser.add_argument("--tenants", type=int, default=300)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 2])
-    return Options(**vars(parser.parse_args()))
+    return Options(**vars(parser.parse_known_args()[0]))
 
 
 def main() -> None:

@@ -131,7 +131,7 @@ def read_options() -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate, after 3 s to warm up")
     parser.add_argument("--rates", type=float, nargs="+", default=[200.0, 1000.0], help="alerts a second")
-    return Options(**vars(parser.parse_args()))
+    return Options(**vars(parser.parse_known_args()[0]))
 
 
 def main() -> None:
