@@ -232,14 +232,6 @@ async def test_a_redrive_killed_in_the_middle_is_done_by_another(
     assert len({row["id"] for row in rows}) == len(rows) == await pipeline.audited(customer) == count + 1
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """What is started here can be interrupted, also where the tests run in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 async def test_an_interrupted_redrive_says_how_to_go_on(pipeline: BuriedPipeline, tmp_path: Path) -> None:
     """From that place on everything is put back that was not; nothing is left out."""
