@@ -177,10 +177,15 @@ async def test_a_killed_worker_is_replaced_and_the_port_stays_open(
         assert {answer.status for answer in answers} == {200}
         await eventually(lambda: replaced(served, victim))
         await served.until_ready()
-        status, text = await served.get("metrics")
-        assert status == 200
-        assert 'alerts_directory_tenants{worker="1"}' in text
+        # a worker that is ready has told its numbers within its next turn
+        await eventually(lambda: has_told(served, 'alerts_directory_tenants{worker="1"}'))
+        _status, text = await served.get("metrics")
         assert text.count("# TYPE alerts_directory_tenants gauge") == 1
+
+
+async def has_told(served: Ingest, sample: str) -> bool:
+    status, text = await served.get("metrics")
+    return status == 200 and sample in text
 
 
 async def replaced(served: Ingest, victim: int) -> bool:
