@@ -8,7 +8,6 @@ import click
 from api.app import create_app
 from api.cursor import CursorSeal
 from api.dependencies import ApiDependencies
-from api.keys import ApiKeys
 from api.links import PictureLinks
 from api.picture_sources import open_picture_source
 from api.settings import ApiSettings
@@ -42,7 +41,6 @@ async def serve_api(settings: ApiSettings, context: ProcessContext) -> AsyncIter
         section = settings.api
         dependencies = ApiDependencies(
             pool=pool,
-            keys=ApiKeys(pool, context.clock),
             cursors=CursorSeal(section.link_secret),
             links=PictureLinks(section.link_secret, section.origin(), section.link_lifetime_s, context.clock),
             pictures=pictures,

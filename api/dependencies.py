@@ -7,7 +7,6 @@ from typing import Final
 from aiohttp import web
 
 from api.cursor import CursorSeal
-from api.keys import ApiKeys
 from api.links import PictureLinks
 from api.picture_sources import PictureSource
 from runtime.backlog import PipelineHealth
@@ -19,7 +18,6 @@ from runtime.postgres import Pool
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
     pool: Pool
-    keys: ApiKeys
     cursors: CursorSeal
     links: PictureLinks
     pictures: PictureSource

@@ -44,6 +44,11 @@ async def ping(pool: Pool) -> None:
         await connection.execute("SELECT 1", timeout=2)
 
 
+def rows_of(status: str) -> int:
+    """How many rows a statement has changed, told by what asyncpg returns of it: `INSERT 0 5`."""
+    return int(status.rsplit(" ", 1)[-1])
+
+
 async def _set_up_connection(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb",

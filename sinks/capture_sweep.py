@@ -9,7 +9,7 @@ from runtime.errors import Failure, classify, reason_of
 from runtime.ids import RandomPool
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
-from runtime.postgres import Connection, Pool
+from runtime.postgres import Connection, Pool, rows_of
 from runtime.publisher import Publisher
 from runtime.sql import load_queries
 from schemas.records import CaptureEventKind
@@ -21,7 +21,7 @@ BATCH: Final = 500
 LOCK_KEY: Final = 7_281_445_023
 """Advisory lock: one sink of all sweeps at a time."""
 
-_QUERIES: Final = load_queries("sinks", "captures.sql")
+_QUERIES: Final = {**load_queries("sinks", "signals.sql"), **load_queries("sinks", "captures.sql")}
 
 log = get_logger(__name__)
 
@@ -71,7 +71,7 @@ class CaptureSweep:
 
     async def _skip_stale(self, connection: Connection, now: datetime) -> int:
         status = await connection.execute(_QUERIES["skip_stale"], now, BATCH, CaptureEventKind.SKIPPED.rank)
-        return self._count("stale", int(status.rsplit(" ", 1)[-1]))
+        return self._count("stale", rows_of(status))
 
     async def _ask_again(self, connection: Connection, now: datetime) -> int:
         rows: Sequence[Any] = await connection.fetch(

@@ -86,7 +86,3 @@ LIMIT $1
 
 -- name: forget_released
 DELETE FROM released_signals WHERE signal_id = ANY($1::uuid[])
-
--- name: mark_captures_requested
-UPDATE signals SET capture_requested_at = now(), updated_at = now()
-WHERE id IN (SELECT id FROM signals WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE)

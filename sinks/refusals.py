@@ -10,7 +10,7 @@ import msgspec
 from runtime.errors import InvalidError
 from runtime.ids import unix_ms_of
 from runtime.metrics import Metrics
-from runtime.postgres import Pool
+from runtime.postgres import Pool, rows_of
 from runtime.sql import load_queries
 from runtime.streams.record import StreamRecord
 from schemas.codec import RecordDecodeError, decode
@@ -41,7 +41,7 @@ class RefusalStore:
             self._partitions.add(missing)
         rows = msgspec.json.encode(refused).decode()
         status = await self._pool.execute(_QUERIES["insert_refused_calls"], rows)
-        return int(status.rsplit(" ", 1)[-1])
+        return rows_of(status)
 
 
 @dataclass(frozen=True, slots=True)

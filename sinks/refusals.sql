@@ -1,5 +1,5 @@
 -- name: ensure_audit_partitions
-SELECT ensure_partition('audit_logs', month) FROM unnest($1::date[]) AS month
+SELECT ensure_partition('audit_logs', day) FROM unnest($1::date[]) AS day
 
 -- name: insert_refused_calls
 INSERT INTO audit_logs (id, user_id, received_at, client_address, outcome, status, count, first_at)

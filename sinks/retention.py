@@ -15,7 +15,7 @@ from runtime.clock import Clock, utc_now
 from runtime.errors import TransientError
 from runtime.ids import lowest_id_at
 from runtime.pacer import Pacer
-from runtime.postgres import Connection, Pool
+from runtime.postgres import Connection, Pool, rows_of
 from runtime.sql import load_queries
 from schemas.plans import PLAN_TERMS, Plan
 from sinks.partitions import LONGEST_KEPT_DAYS
@@ -158,7 +158,7 @@ class Retention:
         total, deleted = 0, BATCH
         while deleted == BATCH:
             status = await connection.execute(_QUERIES[query], *arguments, BATCH)
-            deleted = int(status.rsplit(" ", 1)[-1])
+            deleted = rows_of(status)
             total += deleted
             self._on_deleted(deleted)
             await pacer.until_turn(deleted)

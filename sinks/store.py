@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from runtime.errors import InvalidError, TransientError
-from runtime.postgres import Connection, Pool
+from runtime.postgres import Connection, Pool, rows_of
 from runtime.sql import load_queries
 from schemas.headers import WebhookMetadata
 from schemas.plans import PLAN_TERMS
@@ -78,7 +78,7 @@ class SignalStore:
         # of two readings of one signal only one may take part in the update
         records = [item.json for item in {item.signal.signal_id: item for item in newest}.values()]
         status = await self._pool.execute(_QUERIES["reparse_signals"], _json_array(records))
-        return int(status.rsplit(" ", 1)[-1])
+        return rows_of(status)
 
     async def mark_captures_requested(self, signal_ids: Sequence[UUID]) -> None:
         if signal_ids:

@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from api.app import create_app
 from api.cursor import CursorSeal
 from api.dependencies import ApiDependencies
-from api.keys import ApiKeys
 from api.links import PictureLinks
 from api.picture_sources import FolderPictures, PictureSource
 from runtime.backlog import PipelineHealth
@@ -72,7 +71,6 @@ async def serve_read_side(pool: Pool, pictures: PictureSource | Path) -> AsyncIt
     clock, metrics, pipeline = FakeClock(), create_metrics(), PipelineGauge()
     dependencies = ApiDependencies(
         pool=pool,
-        keys=ApiKeys(pool, clock),
         cursors=CursorSeal(LINK_SECRET),
         links=picture_links(clock),
         pictures=FolderPictures(PictureFiles(pictures)) if isinstance(pictures, Path) else pictures,
