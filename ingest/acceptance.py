@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ingest.delivery import Fate, KafkaDelivery
+from ingest.delivery import KafkaDelivery
+from ingest.fate import Fate
 from ingest.spool import Spool, SpoolRefusedError
 from runtime.clock import Clock, utc_now
 from runtime.deadletters import DeadLetter, deadletter_message

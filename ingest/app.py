@@ -16,6 +16,8 @@ from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.operations import BareHandler, json_response
 
+Dispatch = Callable[[web.BaseRequest, float], Awaitable[web.StreamResponse]]
+
 _WEBHOOK_PREFIX: Final = "/webhook/u/"
 
 log = get_logger(__name__)
@@ -42,11 +44,11 @@ def create_handler(context: WebhookContext, metrics: Metrics) -> BareHandler:
     return handle
 
 
-def _dispatcher(context: WebhookContext) -> Callable[[web.BaseRequest, float], Awaitable[web.Response]]:
+def _dispatcher(context: WebhookContext) -> Dispatch:
     webhooks = WebhookHandler(context)
     started_at_s = context.clock.monotonic_s()
 
-    async def dispatch(request: web.BaseRequest, began_at_s: float) -> web.Response:
+    async def dispatch(request: web.BaseRequest, began_at_s: float) -> web.StreamResponse:
         path = request.rel_url.raw_path
         token = webhook_token(path)
         if token:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,8 @@ from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ingest.acceptance import Acceptance
-from ingest.delivery import Fate
+from ingest.answer import Accepted
+from ingest.fate import Fate
 from ingest.limits import Admission, TenantLimits
 from ingest.refusal import Refusal, unavailable
 from ingest.refusals import RefusalLedger
@@ -26,7 +27,6 @@ from runtime.clock_guard import ClockGuard
 from runtime.directory import DirectoryReader
 from runtime.errors import TransientError
 from runtime.ids import SignalIds, received_at_of, unix_ms_of
-from runtime.operations import json_response
 from runtime.publisher import Message
 from runtime.tokens import token_hash, well_formed
 from schemas.headers import (
@@ -70,7 +70,7 @@ class WebhookHandler:
     def __init__(self, context: WebhookContext) -> None:
         self._context = context
 
-    async def receive(self, request: web.BaseRequest, token: str, began_at_s: float) -> web.Response:
+    async def receive(self, request: web.BaseRequest, token: str, began_at_s: float) -> web.StreamResponse:
         """Raises `Refusal` for everything that is not accepted. `began_at_s` is monotonic."""
         _check_clock(self._context.clock_guard)
         tenant = await self._tenant(token)
@@ -79,9 +79,9 @@ class WebhookHandler:
         except Refusal as refusal:
             refusal.user_id = tenant.user_id
             raise
-        return json_response(self._answer(tenant, signal_id))
+        return Accepted(self._answer(tenant, signal_id), unix_ms_of(signal_id) // 1000)
 
-    async def not_found(self) -> web.Response:
+    async def not_found(self) -> NoReturn:
         """Any unknown path. Asks what an unknown token asks, so that the two take the same time."""
         with suppress(TransientError):
             await self._context.directory.confirm_current(self._context.settings.ack_deadline_s)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
+import uvloop
+
 from runtime.clock import Clock, SystemClock
 from runtime.errors import AlertsError, FatalError, TransientError, frames_of, reason_of
 from runtime.logging import get_logger, setup_logging
@@ -75,7 +77,8 @@ def run_role(settings: ProcessSettings, role: Role) -> int:
     """
     setup_logging(settings.logging, settings.name)
     try:
-        return asyncio.run(_serve(settings, role))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, role))
     except FatalError as error:
         log.error("process_failed", error=type(error).__name__, detail=str(error))  # noqa: TRY400 - no traceback
         return EXIT_FAILED

@@ -75,18 +75,18 @@ class KafkaPublisher:
         made: list[tuple[str, int, BatchBuilder]] = []
         filling: dict[tuple[str, int], BatchBuilder] = {}
         for message in messages:
-            _check_size(message)
+            check_size(message)
             known = partitions[message.topic]
             place = message.topic, partition_of(message.key, known, known)
             batch = filling.get(place)
-            if batch is None or not _append(batch, message):
+            if batch is None or not append_message(batch, message):
                 batch = filling[place] = self._producer.create_batch()
                 made.append((*place, batch))
-                _append(batch, message)
+                append_message(batch, message)
         return made
 
 
-def _append(batch: BatchBuilder, message: Message) -> bool:
+def append_message(batch: BatchBuilder, message: Message) -> bool:
     """False: the batch is full. An empty one takes a message of any size."""
     added = batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
     return added is not None
@@ -98,7 +98,7 @@ def sent_bytes(key: bytes | None, value: bytes, headers: Sequence[tuple[str, byt
     return _BATCH_OVERHEAD_BYTES + record_bytes
 
 
-def _check_size(message: Message) -> None:
+def check_size(message: Message) -> None:
     """Raises `MessageSizeTooLargeError` before it is sent.
 
     Refused by the broker it would have used up a sequence number, and the producer could write no more.

@@ -9,7 +9,7 @@ from deploy.local.ports import Ports
 from ingest.acceptance import Acceptance
 from ingest.app import create_handler
 from ingest.command import serve_ingest
-from ingest.delivery import Fate
+from ingest.fate import Fate
 from ingest.limits import Rate, TenantLimits
 from ingest.refusals import RefusalLedger
 from ingest.resend import ResendMemory

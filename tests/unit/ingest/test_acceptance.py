@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from ingest.acceptance import Acceptance
-from ingest.delivery import Fate, KafkaDelivery
+from ingest.delivery import KafkaDelivery
+from ingest.fate import Fate
 from ingest.spool import SpoolRefusal, SpoolRefusedError
 from runtime.clock_guard import ClockGuard
 from runtime.process import ProcessContext

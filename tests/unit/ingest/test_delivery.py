@@ -10,18 +10,22 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     ProducerFenced,
 )
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata, TopicPartition
 
-from ingest.delivery import LOG_APPEND_TIME, MISSES, Fate, KafkaDelivery, _Life
+from ingest.delivery import LOG_APPEND_TIME, MISSES, KafkaDelivery
+from ingest.fate import Fate
 from runtime.clock_guard import ClockGuard
 from runtime.errors import TransientError
 from runtime.process import ProcessContext
 from runtime.publisher import Message
+from schemas.topics import MESSAGE_BYTES, WEBHOOKS_RAW
 from tests.support.clock import START_MS, FakeClock
 from tests.support.waiting import eventually
 
 SOON_S = 0.01
 LONG_S = 30.0
+BATCH_BYTES = 10_000
 ACK = RecordMetadata("topic", 0, TopicPartition("topic", 0), 7, START_MS, 0, 0)
 
 
@@ -35,11 +39,19 @@ class HeldProducer:
         self.full = asyncio.Event()
         self.full.set()
         self.stopped = False
+        self.asked = 0
 
     async def stop(self) -> None:
         self.stopped = True
 
-    async def send(self, *_place: object, **_record: object) -> "asyncio.Future[Any]":
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {0}
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(BATCH_BYTES, 0)
+
+    async def send_batch(self, *_batch: object, **_place: object) -> "asyncio.Future[Any]":
+        self.asked += 1
         await self.full.wait()
         if self.error is not None:
             raise self.error
@@ -57,8 +69,7 @@ class Bench:
         self.guard = ClockGuard(self.clock)
         self.producer = HeldProducer()
         self.delivery = KafkaDelivery(self._unused, max_pending_bytes, self.context, self.guard)
-        self.life = _Life(self.producer)
-        self.delivery._life = self.life
+        self.life = self.delivery.begin(self.producer)
 
     def _unused(self) -> Any:
         raise AssertionError("only `run` makes producers")
@@ -69,6 +80,12 @@ class Bench:
     async def next_sent(self) -> None:
         """Return once one more record was handed to the producer."""
         await asyncio.wait_for(self.producer.sent.acquire(), LONG_S)
+
+    async def is_handing_over(self) -> bool:
+        return self.producer.asked > 0
+
+    async def is_idle(self) -> bool:
+        return self.pending == 0
 
     @property
     def pending(self) -> float | None:
@@ -109,14 +126,19 @@ async def test_no_ack_in_time_leaves_the_record_on_its_way() -> None:
     assert bench.pending == 0
 
 
-async def test_a_record_that_finds_no_room_in_the_producer_was_never_handed_over() -> None:
-    """A full batch makes the producer wait; a record given up there will not be written."""
+async def test_a_record_given_up_before_the_producer_has_room_is_never_handed_over() -> None:
+    """Of the batch that waits for room nobody knows; what waits behind it will not be written."""
     bench = Bench()
     bench.producer.full.clear()
-    assert await bench.start(b"body", SOON_S) is Fate.REFUSED
+    first = bench.start(b"first", SOON_S)
+    await eventually(bench.is_handing_over)
+    assert await bench.start(b"second", SOON_S) is Fate.REFUSED
+    assert await first is Fate.UNKNOWN
     bench.producer.full.set()
-    await asyncio.sleep(0)
-    assert bench.producer.acks == []
+    await bench.next_sent()
+    bench.producer.acks[0].set_result(ACK)
+    await eventually(bench.is_idle)
+    assert len(bench.producer.acks) == 1
 
 
 async def test_more_than_the_bound_is_refused_without_waiting() -> None:
@@ -173,6 +195,14 @@ async def test_a_failed_ack_tells_nothing_certain(error: Exception, *, spoils: b
     assert await delivering is Fate.UNKNOWN
     assert bench.life.spoiled.is_set() is spoils
     assert bench.pending == 0
+
+
+async def test_a_record_too_large_for_its_topic_is_told_apart_at_once() -> None:
+    """Refused by the broker it would have used up a sequence number."""
+    bench = Bench(max_pending_bytes=10 * MESSAGE_BYTES)
+    too_large = Message(WEBHOOKS_RAW.name, b"key", bytes(MESSAGE_BYTES + 1))
+    assert await bench.delivery.deliver(too_large, LONG_S) is Fate.IMPOSSIBLE
+    assert (bench.producer.asked, bench.pending, bench.life.misses) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from ingest import app
 from ingest.certificate import TRADINGVIEW_SUBJECT
-from ingest.delivery import Fate
+from ingest.fate import Fate
 from ingest.settings import IngestSection
 from ingest.webhook import ANSWER_DEADLINE_S, MAX_BODY_BYTES, raw_message
 from runtime.backlog import Measurement
