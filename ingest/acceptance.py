@@ -33,6 +33,8 @@ class Acceptance:
         self._delivery = delivery
         self._spool = spool
         self._clock = clock
+        # asking which loop runs asks the system for the process, too
+        self._loop = asyncio.get_running_loop()
         self._suspect: Message | None = None
 
     async def accept(self, message: Message, ack_deadline_s: float, answer_deadline_s: float) -> Fate:
@@ -40,11 +42,11 @@ class Acceptance:
 
         `REFUSED` and `UNKNOWN`: the spool has refused, too.
         """
-        answer_at_s = asyncio.get_running_loop().time() + answer_deadline_s
+        answer_at_s = self._loop.time() + answer_deadline_s
         first = await self._put(message, answer_at_s) if self._delivery.silent else Fate.REFUSED
         if first is Fate.SPOOLED:
             return first
-        second = await self._delivery.deliver(message, min(ack_deadline_s, _until(answer_at_s)))
+        second = await self._delivery.deliver(message, min(ack_deadline_s, answer_at_s - self._loop.time()))
         if second is Fate.ACKED:
             return second
         fates = {first, second, await self._put(message, answer_at_s)}
@@ -94,7 +96,3 @@ def _letter(message: Message, now: datetime) -> DeadLetter:
         headers=tuple(message.headers),
     )
     return DeadLetter(record, STAGE, InvalidError("refused_by_topic"), 1, now)
-
-
-def _until(at_s: float) -> float:
-    return max(0.0, at_s - asyncio.get_running_loop().time())

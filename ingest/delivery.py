@@ -63,6 +63,7 @@ class KafkaDelivery:
         self._metrics = context.metrics
         self._append_ms = -1
         self._deadlines = Deadlines()
+        self._loop = asyncio.get_running_loop()
         self._metrics.webhook_pending.set_function(
             lambda: 0 if self._life is None else self._life.outbox.pending
         )
@@ -109,7 +110,7 @@ class KafkaDelivery:
             check_size(message)
         except MessageSizeTooLargeError:
             return Fate.IMPOSSIBLE
-        waiting = Waiting(message, asyncio.get_running_loop().create_future())
+        waiting = Waiting(message, self._loop.create_future())
         life.outbox.put(waiting)
         due = self._deadlines.watch(waiting, deadline_s)
         try:

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Protocol
 
+_MOMENTS: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +33,7 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+@lru_cache(_MOMENTS)
 def utc_from_ms(unix_ms: int) -> datetime:
     """An aware UTC datetime of exactly these milliseconds."""
     return _EPOCH + timedelta(milliseconds=unix_ms)

@@ -25,6 +25,8 @@ from runtime.settings import LoggingSettings, OperationsSettings, load_settings
 EXIT_FAILED: Final = 1
 EXIT_DRAIN_DEADLINE: Final = 3
 HUNG_AFTER_S: Final = 2.0
+GARBAGE_THRESHOLD: Final = 10_000
+"""New objects between two looks for garbage; the default, 700, is a dozen webhooks."""
 
 log = get_logger(__name__)
 
@@ -155,6 +157,7 @@ async def _live(role: Role, context: ProcessContext, started: asyncio.Event, lea
         log.info("process_started")
         # what is here now stays: looking through it for garbage would stop the loop for tens of ms
         gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD)
         await leave.wait()
         log.info("process_draining")
 
