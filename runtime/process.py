@@ -79,8 +79,9 @@ def run_role(settings: ProcessSettings, role: Role) -> int:
     """
     setup_logging(settings.logging, settings.name)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, role))
+        # also for the loops of threads
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        return asyncio.run(_serve(settings, role))
     except FatalError as error:
         log.error("process_failed", error=type(error).__name__, detail=str(error))  # noqa: TRY400 - no traceback
         return EXIT_FAILED

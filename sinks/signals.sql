@@ -3,24 +3,6 @@ SELECT ensure_partition(parent::regclass, day)
 FROM unnest('{signals, audit_logs}'::text[]) AS parent
 CROSS JOIN unnest($1::date[]) AS day
 
--- name: wanted_usage
--- The usage rows of these alerts, locked in the order of users; `there` tells those that have to be made first.
-WITH wanted AS MATERIALIZED (
-    SELECT DISTINCT users.id AS user_id, users.quota_reset_at AS turn,
-           quota_period(users.quota_reset_at, alert.received_at) AS period
-    FROM unnest($1::uuid[], $2::timestamptz[]) AS alert (user_id, received_at)
-    JOIN users ON users.id = alert.user_id
-), locked AS MATERIALIZED (
-    SELECT usage.user_id, usage.period
-    FROM user_usage AS usage
-    JOIN wanted USING (user_id, period)
-    ORDER BY usage.user_id, usage.period
-    FOR UPDATE OF usage
-)
-SELECT wanted.user_id, wanted.turn, locked.user_id IS NOT NULL AS there
-FROM wanted
-LEFT JOIN locked USING (user_id, period)
-
 -- name: make_usage
 INSERT INTO user_usage (user_id, period)
 SELECT DISTINCT users.id, quota_period(users.quota_reset_at, alert.received_at)
@@ -30,15 +12,15 @@ ORDER BY 1, 2
 ON CONFLICT DO NOTHING
 
 -- name: insert_signals
--- Needs the locks of `wanted_usage`: whether a row is new and its place in the quota are then nobody else's to change.
--- The turns are as they were then: with one that was moved since, a signal would look for a row that is not locked.
+-- One statement, and so one trip to the server. It takes the locks of the tenants' usage in the order of users, and
+-- whether a row is new and its place in the quota are then nobody else's to change. Of a row that somebody else has
+-- stored while it waited for a lock it may not know: that is a unique violation, and the next try sees it.
+-- With `unknown` users, or usage rows `missing` that have to be made first, nothing is written.
 WITH terms AS (
     SELECT * FROM unnest($3::text[], $4::timestamptz[], $5::interval[]) AS t (plan, kept_since, capture_within)
-), turns AS (
-    SELECT * FROM unnest($7::uuid[], $8::timestamptz[]) AS t (user_id, turn)
-), fresh AS MATERIALIZED (
-    SELECT r.*, terms.capture_within, users.quota_mode, users.signals_quota,
-           quota_period(turns.turn, r.received_at) AS period
+), alerts AS MATERIALIZED (
+    SELECT r.*, terms.kept_since, terms.capture_within, users.quota_mode, users.signals_quota, users.id AS owner_id,
+           quota_period(users.quota_reset_at, r.received_at) AS period
     FROM ROWS FROM (
         jsonb_to_recordset($1::text::jsonb) AS (
             signal_id uuid, user_id uuid, plan text, received_at timestamptz, indicator text, signal_type text,
@@ -50,16 +32,32 @@ WITH terms AS (
             client_address text, user_agent text, content_type text, body_bytes integer, captures_wanted boolean
         )
     ) AS r
-    JOIN users ON users.id = r.user_id
-    JOIN turns ON turns.user_id = r.user_id
-    JOIN terms ON terms.plan = users.plan
-    WHERE r.received_at >= terms.kept_since
-        AND NOT EXISTS (SELECT FROM signals WHERE signals.id = r.signal_id)
+    LEFT JOIN users ON users.id = r.user_id
+    LEFT JOIN terms ON terms.plan = users.plan
+), wanted AS MATERIALIZED (
+    SELECT DISTINCT owner_id AS user_id, period FROM alerts
+), locked AS MATERIALIZED (
+    SELECT usage.user_id, usage.period, usage.signals_used
+    FROM user_usage AS usage
+    JOIN wanted USING (user_id, period)
+    ORDER BY usage.user_id, usage.period
+    FOR UPDATE OF usage
+), obstacles AS MATERIALIZED (
+    SELECT count(*) FILTER (WHERE wanted.user_id IS NULL) AS unknown,
+           count(*) FILTER (WHERE locked.user_id IS NULL) AS missing
+    FROM wanted
+    LEFT JOIN locked USING (user_id, period)
+), fresh AS MATERIALIZED (
+    SELECT alerts.*
+    FROM alerts
+    WHERE (SELECT missing = 0 FROM obstacles)
+        AND received_at >= kept_since
+        AND NOT EXISTS (SELECT FROM signals WHERE signals.id = alerts.signal_id)
 ), counting AS (
     SELECT fresh.*,
-           usage.signals_used + row_number() OVER (PARTITION BY user_id, period ORDER BY signal_id) AS place
+           locked.signals_used + row_number() OVER (PARTITION BY user_id, period ORDER BY signal_id) AS place
     FROM fresh
-    JOIN user_usage AS usage USING (user_id, period)
+    JOIN locked USING (user_id, period)
 ), placed AS (
     SELECT counting.*,
            CASE WHEN quota_mode = 'strict' AND place > signals_quota THEN 'parked' ELSE 'stored' END AS disposition,
@@ -113,9 +111,10 @@ WITH terms AS (
     ORDER BY signal_id
     ON CONFLICT (id) DO NOTHING
 )
-SELECT inserted.*, (SELECT count(*) FROM placed WHERE over_quota) AS over_quota
-FROM inserted
-ORDER BY id
+SELECT obstacles.*, (SELECT count(*) FROM placed WHERE over_quota) AS over_quota, inserted.*
+FROM obstacles
+LEFT JOIN inserted ON true
+ORDER BY inserted.id
 
 -- name: reparse_signals
 -- A replay tells better what a message says, and nothing else about a row.

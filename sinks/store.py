@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from runtime.errors import InvalidError, TransientError
-from runtime.postgres import Connection, Pool, rows_of
+from runtime.postgres import Pool, rows_of
 from runtime.sql import load_queries
 from schemas.headers import WebhookMetadata
 from schemas.plans import PLAN_TERMS
@@ -19,6 +19,7 @@ from sinks.partitions import LONGEST_KEPT_DAYS, KnownPartitions
 
 _QUERIES: Final = load_queries("sinks", "signals.sql")
 
+_TRIES: Final = 5
 _PLANS: Final = [plan.value for plan in PLAN_TERMS]
 _KEPT: Final = [timedelta(days=terms.signals_kept_days) for terms in PLAN_TERMS.values()]
 _CAPTURE_WITHIN: Final = [timedelta(seconds=terms.capture_within_s) for terms in PLAN_TERMS.values()]
@@ -96,7 +97,25 @@ class SignalStore:
             raise TransientError("a partition is missing") from error
 
     async def _insert_rows(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
-        values = (
+        for _ in range(_TRIES):
+            try:
+                rows = await self._fetch_inserted(items, now)
+            except asyncpg.UniqueViolationError:
+                # somebody else has stored one of these meanwhile, which the next try sees
+                continue
+            if rows[0]["unknown"]:
+                raise InvalidError("unknown_user")
+            if not rows[0]["missing"]:
+                return [row for row in rows if row["id"] is not None]
+            users = [item.signal.user_id for item in items]
+            moments = [item.signal.received_at for item in items]
+            await self._pool.execute(_QUERIES["make_usage"], users, moments)
+        raise TransientError("others store the same signals")
+
+    async def _fetch_inserted(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
+        """One transaction. At least one row, which tells what is in the way."""
+        rows: Sequence[Any] = await self._pool.fetch(
+            _QUERIES["insert_signals"],
             _json_array([item.json for item in items]),
             _json_array([_call_row(item.call) for item in items]),
             _PLANS,
@@ -104,36 +123,13 @@ class SignalStore:
             _CAPTURE_WITHIN,
             now,
         )
-        async with self._pool.acquire() as connection:
-            while True:
-                async with connection.transaction():
-                    if turns := await _lock_usage(connection, items):
-                        rows: Sequence[Any] = await connection.fetch(
-                            _QUERIES["insert_signals"], *values, list(turns), list(turns.values())
-                        )
-                        return rows
-                await connection.execute(_QUERIES["make_usage"], *_usage_of(items))
+        return rows
 
     async def _ensure_partitions(self, items: Sequence[AcceptedSignal]) -> None:
         missing = self._partitions.missing(item.signal.received_at for item in items)
         if missing:
             await self._pool.execute(_QUERIES["ensure_partitions"], missing)
             self._partitions.add(missing)
-
-
-async def _lock_usage(
-    connection: Connection, items: Sequence[AcceptedSignal]
-) -> Mapping[UUID, datetime] | None:
-    """When the quotas turn, by user. None: rows have to be made first, and what is locked must be let go."""
-    rows = await connection.fetch(_QUERIES["wanted_usage"], *_usage_of(items))
-    turns: dict[UUID, datetime] = {row["user_id"]: row["turn"] for row in rows}
-    if turns.keys() != {item.signal.user_id for item in items}:
-        raise InvalidError("unknown_user")
-    return turns if all(row["there"] for row in rows) else None
-
-
-def _usage_of(items: Sequence[AcceptedSignal]) -> tuple[list[UUID], list[datetime]]:
-    return [item.signal.user_id for item in items], [item.signal.received_at for item in items]
 
 
 def _call_row(call: WebhookMetadata) -> bytes:

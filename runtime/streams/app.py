@@ -7,7 +7,7 @@ from faust.types.auth import AuthProtocol, SASLMechanism
 
 from runtime.kafka import ssl_context
 from runtime.settings import KafkaSettings
-from runtime.streams.transport import SafeApp
+from runtime.streams.transport import NoTables, SafeApp
 from runtime.streams.versions import check_versions
 
 COMMIT_INTERVAL_S: Final = 0.5
@@ -57,6 +57,7 @@ def create_app(
         stream_buffer_maxsize=BUFFER_RECORDS,
         stream_wait_empty=False,
         table_standby_replicas=1,
+        TableManager=NoTables,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import faust
 from aiokafka import TopicPartition
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 
 from runtime.errors import FatalError
@@ -172,11 +173,28 @@ class SafeTransport(driver.Transport):  # type: ignore[misc]
     Producer = IdempotentProducer
 
 
+class NoTables(TableManager):  # type: ignore[misc]
+    """The original waits a second for tables to be registered; ours have none."""
+
+    async def on_start(self) -> None:
+        if not _is_known_loop():
+            await super().on_start()
+        elif not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
+
 class SafeApp(faust.App):  # type: ignore[misc]
     """An app on `SafeTransport`, whatever the broker URL's scheme asks for."""
 
     def _create_directories(self) -> None:
         """Without tables nothing is kept on disk, so no folder is made."""
+
+    def on_init_dependencies(self) -> Any:
+        """Without the monitor among the sensors: several calls an event, for figures that nobody reads."""
+        services = list(super().on_init_dependencies())
+        self.sensors.remove(self.monitor)
+        return services
 
     def _new_transport(self) -> SafeTransport:
         return SafeTransport(self.conf.broker_consumer, self)

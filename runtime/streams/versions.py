@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from faust.app.base import App
+from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import Message
@@ -49,6 +50,8 @@ SPEED: Final[Fingerprints] = MappingProxyType(
         Consumer._wait_next_records: "6218e1969a636b3f",  # noqa: SLF001 - what is relied on is private
         Consumer.on_buffer_full: "c8961679e0bcdce5",
         Consumer.on_buffer_drop: "4b57e8a418d5ad9c",
+        App.on_init_dependencies: "7621a70a9b01f93f",
+        TableManager.on_start: "365dd25fbc0e0684",
         driver.AIOKafkaConsumerThread._fetch_records: "39a2c6c79fc1455a",  # noqa: SLF001 - what is relied on is private
     }
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from runtime.postgres import Connection, Pool
+from runtime.postgres import Pool
 from runtime.sql import load_queries
 from schemas.records import Signal
 from sinks import store
@@ -22,32 +22,22 @@ _INSERT: Final = store._QUERIES["insert_signals"]
 class UnnestStore(SignalStore):
     """One array a column."""
 
-    async def _insert_rows(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
-        async with self._pool.acquire() as connection:
-            while True:
-                async with connection.transaction():
-                    if turns := await store._lock_usage(connection, items):
-                        return await self._write(connection, items, _terms(now, turns))
-                await connection.execute(store._QUERIES["make_usage"], *store._usage_of(items))
-
-    async def _write(
-        self, connection: Connection, items: Sequence[AcceptedSignal], terms: Sequence[object]
-    ) -> Sequence[Any]:
+    async def _fetch_inserted(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
         first, second, *others = columns_of([row_of(item) for item in items])
-        rows: Sequence[Any] = await connection.fetch(_UNNEST, first, second, *terms, *others)
+        rows: Sequence[Any] = await self._pool.fetch(_UNNEST, first, second, *_terms(now), *others)
         return rows
 
 
-class CopyStore(UnnestStore):
+class CopyStore(SignalStore):
     """COPY into a table of the connection, then INSERT … SELECT."""
 
-    async def _write(
-        self, connection: Connection, items: Sequence[AcceptedSignal], terms: Sequence[object]
-    ) -> Sequence[Any]:
-        await connection.execute(SOURCES["make_staging"])
-        await connection.copy_records_to_table("staged", records=[row_of(item) for item in items])
-        rows: Sequence[Any] = await connection.fetch(_COPY, None, None, *terms)
-        return rows
+    async def _fetch_inserted(self, items: Sequence[AcceptedSignal], now: datetime) -> Sequence[Any]:
+        records = [row_of(item) for item in items]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(SOURCES["make_staging"])
+            await connection.copy_records_to_table("staged", records=records)
+            rows: Sequence[Any] = await connection.fetch(_COPY, None, None, *_terms(now))
+            return rows
 
 
 STORES: Final[Mapping[str, Callable[[Pool], SignalStore]]] = {
@@ -98,9 +88,8 @@ def columns_of(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _terms(now: datetime, turns: Mapping[Any, datetime]) -> tuple[object, ...]:
-    kept = [now - kept for kept in store._KEPT]
-    return store._PLANS, kept, store._CAPTURE_WITHIN, now, list(turns), list(turns.values())
+def _terms(now: datetime) -> tuple[object, ...]:
+    return store._PLANS, [now - kept for kept in store._KEPT], store._CAPTURE_WITHIN, now
 
 
 def _statement(source: str) -> str:

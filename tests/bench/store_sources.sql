@@ -1,9 +1,9 @@
 -- name: unnest_source
 unnest(
-    $1::uuid[], $2::uuid[], $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
-    $15::text[], $16::text[], $17::boolean[], $18::numeric[], $19::text[], $20::timestamptz[], $21::timestamptz[],
-    $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::bigint[],
-    $30::text[], $31::uuid[], $32::text[], $33::text[], $34::text[], $35::integer[], $36::boolean[]
+    $1::uuid[], $2::uuid[], $7::text[], $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[],
+    $13::text[], $14::text[], $15::boolean[], $16::numeric[], $17::text[], $18::timestamptz[], $19::timestamptz[],
+    $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[],
+    $28::text[], $29::uuid[], $30::text[], $31::text[], $32::text[], $33::integer[], $34::boolean[]
 ) AS t (
     signal_id, user_id, plan, received_at, indicator, signal_type, direction, ticker,
     exchange, symbol, delayed, price, "interval", bar_time, triggered_at,

@@ -67,7 +67,7 @@ def asked_of(some: Sequence[UUID], user_id: UUID) -> dict[str, tuple[Any, ...]]:
         "silent_captures": (CAPTURES["silent_captures"], now, now, 500),
         "released_signals": (CAPTURES["released_signals"], 500),
         "apply_capture_events": (CAPTURES["apply_capture_events"], rows),
-        "insert_signals": (SIGNALS["insert_signals"], rows, rows, *plan, now, [user_id], [now]),
+        "insert_signals": (SIGNALS["insert_signals"], rows, rows, *plan, now),
         "reparse_signals": (SIGNALS["reparse_signals"], rows),
         "stored_signals": (SIGNALS["stored_signals"], some),
         "mark_captures_requested": (SIGNALS["mark_captures_requested"], some),
