@@ -1,8 +1,7 @@
 """The work of the processors: a batch of raw webhooks becomes a batch of signals."""
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from processors.indicators import IndicatorBook
@@ -11,6 +10,7 @@ from processors.parse import parse_webhook
 from runtime.clock import Clock, utc_now
 from runtime.directory import TenantDirectory
 from runtime.errors import InvalidError, TransientError
+from runtime.ids import RandomPool
 from runtime.metrics import Metrics
 from runtime.publisher import Message, Publisher
 from runtime.streams.record import StreamRecord
@@ -38,6 +38,7 @@ class ProcessorStage:
     metrics: Metrics
     clock: Clock
     lane: Lane = Lane.MAIN
+    _random: RandomPool = field(default_factory=RandomPool)
 
     async def work(self, records: Sequence[StreamRecord]) -> None:
         outcomes = [self._outcome(record) for record in records]
@@ -69,7 +70,7 @@ class ProcessorStage:
             type=SIGNAL_TYPE,
             source="processors",
             time=utc_now(self.clock),
-            traceparent=traceparent(signal.signal_id, secrets.randbits(64)),
+            traceparent=traceparent(signal.signal_id, self._random.bits(64)),
         )
         headers = [*event_headers(event), *webhook_headers(metadata)]
         return Message(ROUTES[self.lane].output.name, record.key, encode(signal), headers)

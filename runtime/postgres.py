@@ -14,10 +14,14 @@ Connection = asyncpg.pool.PoolConnectionProxy
 
 
 @asynccontextmanager
-async def open_pool(settings: PostgresSettings, application: str) -> AsyncIterator[Pool]:
+async def open_pool(
+    settings: PostgresSettings, application: str, *, resets: bool = True
+) -> AsyncIterator[Pool]:
     """A pool that connects on first use, so that a process starts and waits while the database is away.
 
-    JSON columns are Python values. Each statement has the deadline of the settings.
+    JSON columns are Python values. Each statement has the deadline of the settings. `resets` off is for who
+    leaves nothing behind in a session (no lock, no setting, no cursor) and would pay a trip to the server
+    for each statement.
     """
     pool = asyncpg.create_pool(
         settings.url.get_secret_value(),
@@ -27,6 +31,7 @@ async def open_pool(settings: PostgresSettings, application: str) -> AsyncIterat
         command_timeout=settings.command_timeout_s,
         max_inactive_connection_lifetime=60,
         init=_set_up_connection,
+        reset=None if resets else _leave_as_it_is,
         # compiling a statement takes longer than any of ours should run
         server_settings={"application_name": f"alerts-{application}", "jit": "off"},
     )
@@ -47,6 +52,10 @@ async def ping(pool: Pool) -> None:
 def rows_of(status: str) -> int:
     """How many rows a statement has changed, told by what asyncpg returns of it: `INSERT 0 5`."""
     return int(status.rsplit(" ", 1)[-1])
+
+
+async def _leave_as_it_is(_connection: Any) -> None:
+    """Nothing to undo."""
 
 
 async def _set_up_connection(connection: Any) -> None:

@@ -25,6 +25,8 @@ from runtime.settings import LoggingSettings, OperationsSettings, load_settings
 EXIT_FAILED: Final = 1
 EXIT_DRAIN_DEADLINE: Final = 3
 HUNG_AFTER_S: Final = 2.0
+THREAD_SWITCH_S: Final = 0.0005
+"""A stream's consumer has a thread of its own; by default each hand-over may wait 5 ms for the other thread."""
 GARBAGE_THRESHOLD: Final = 10_000
 """New objects between two looks for garbage; the default, 700, is a dozen webhooks."""
 
@@ -80,6 +82,7 @@ def run_role(settings: ProcessSettings, role: Role) -> int:
     setup_logging(settings.logging, settings.name)
     try:
         # also for the loops of threads
+        sys.setswitchinterval(THREAD_SWITCH_S)
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         return asyncio.run(_serve(settings, role))
     except FatalError as error:

@@ -101,7 +101,7 @@ def _stages(pool: Pool, publisher: Publisher, context: ProcessContext) -> Sequen
 @asynccontextmanager
 async def _opened(settings: SinkSettings, context: ProcessContext) -> AsyncIterator[tuple[Pool, Publisher]]:
     async with (
-        open_pool(settings.postgres, "sink") as pool,
+        open_pool(settings.postgres, "sink", resets=False) as pool,
         open_publisher(settings.kafka, "alerts-sink") as publisher,
     ):
         context.readiness.add("postgres", partial(ping, pool))
