@@ -33,9 +33,8 @@ from schemas.headers import (
     WEBHOOK_TYPE,
     CloudEvent,
     WebhookMetadata,
-    event_headers,
+    alert_headers,
     traceparent,
-    webhook_headers,
 )
 from schemas.records import Tenant
 from schemas.topics import WEBHOOKS_OVERFLOW, WEBHOOKS_RAW
@@ -199,7 +198,7 @@ def raw_message(tenant: Tenant, metadata: WebhookMetadata, body: bytes, span_id:
         content_type="application/octet-stream",
         traceparent=traceparent(metadata.signal_id, span_id or unix_ms_of(metadata.signal_id)),
     )
-    headers = [*event_headers(event), *webhook_headers(metadata)]
+    headers = alert_headers(event, metadata)
     return Message(topic, _record_key(tenant.user_id.int), body, headers)
 
 

@@ -20,10 +20,9 @@ from schemas.headers import (
     CloudEvent,
     HeaderError,
     WebhookMetadata,
-    event_headers,
+    alert_headers,
     read_webhook_metadata,
     traceparent,
-    webhook_headers,
 )
 from schemas.records import Lane, Signal, Tenant
 
@@ -72,7 +71,7 @@ class ProcessorStage:
             time=utc_now(self.clock),
             traceparent=traceparent(signal.signal_id, self._random.bits(64)),
         )
-        headers = [*event_headers(event), *webhook_headers(metadata)]
+        headers = alert_headers(event, metadata)
         return Message(ROUTES[self.lane].output.name, record.key, encode(signal), headers)
 
 

@@ -26,7 +26,7 @@ EXIT_FAILED: Final = 1
 EXIT_DRAIN_DEADLINE: Final = 3
 HUNG_AFTER_S: Final = 2.0
 THREAD_SWITCH_S: Final = 0.0005
-"""A stream's consumer has a thread of its own; by default each hand-over may wait 5 ms for the other thread."""
+"""A stream's consumer has a thread of its own; by default a hand-over may wait 5 ms for the other thread."""
 GARBAGE_THRESHOLD: Final = 10_000
 """New objects between two looks for garbage; the default, 700, is a dozen webhooks."""
 

@@ -95,15 +95,24 @@ def traceparent(trace_id: UUID, span_id: int) -> str:
     return f"00-{trace_id.hex}-{span_id & (2**64 - 1):016x}-01"
 
 
+def alert_headers(event: CloudEvent, metadata: WebhookMetadata) -> Headers:
+    """Of a record that is one alert: `event.id` is the signal's id, which is written out once."""
+    return [*event_headers(event), *_webhook_headers(metadata, event.id.encode())]
+
+
 def webhook_headers(metadata: WebhookMetadata) -> Headers:
     """The metadata as headers, each bounded. Carried by `webhooks.*` and, copied, by `signals`."""
+    return _webhook_headers(metadata, str(metadata.signal_id).encode())
+
+
+def _webhook_headers(metadata: WebhookMetadata, signal_id: bytes) -> Headers:
     return [
         *_sender_headers(
             metadata.client_address[:METADATA_BYTES],
             metadata.user_agent[:METADATA_BYTES],
             metadata.content_type[:METADATA_BYTES],
         ),
-        ("signal_id", str(metadata.signal_id).encode()),
+        ("signal_id", signal_id),
         ("received_at", _encoded_time(metadata.received_at)),
         ("query", metadata.query.encode("utf-8", "replace")[:QUERY_BYTES]),
         ("tenant_revision", b"%d" % metadata.tenant_revision),
