@@ -45,7 +45,7 @@ class Wear:
 
     captures: int
     age_s: float
-    memory_bytes: int = 2 * 1024**3
+    memory_bytes: int
 
 
 class LiveBrowser:

@@ -21,18 +21,36 @@ Cookies = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Warmth:
-    """How many contexts a browser keeps, and for how long."""
+    """How many contexts a browser keeps, and for how long; `pages` of them keep an empty page too."""
 
     count: int
     age_s: float
+    pages: int = 0
 
 
 @dataclass(slots=True)
-class _Warm:
-    context: Any
+class WarmContext:
+    """A user's context, of pyppeteer's type. `page`: the empty one, when it keeps one and that is free."""
+
+    puppet: Any
     version: int
     born_s: float
     in_use: bool = True
+    keeps_page: bool = False
+    page: Any = None
+
+    def keep(self, page: Any) -> None:
+        """It is there for the next picture, unless it crashes meanwhile."""
+        self.page = page
+        page.on("error", self._forget_page)
+
+    def take_page(self) -> Any:
+        """The kept page, if there is one that works."""
+        page, self.page = self.page, None
+        return None if page is None or page.isClosed() else page
+
+    def _forget_page(self, _error: object) -> None:
+        self.page = None
 
 
 class WarmContexts:
@@ -48,22 +66,24 @@ class WarmContexts:
         self._connection = connection
         self._warmth = warmth
         self._clock = clock
-        self._warm: OrderedDict[UUID, _Warm] = OrderedDict()
+        self._warm: OrderedDict[UUID, WarmContext] = OrderedDict()
 
-    async def take(self, user_id: UUID, version: int, cookies: Cookies) -> Any:
-        """The user's context, of pyppeteer's type, with the cookies. Raises `CommandError`."""
+    async def take(self, user_id: UUID, version: int, cookies: Cookies) -> WarmContext:
+        """The user's context with the cookies. Raises `CommandError`."""
         await self._drop_aged()
         entry = self._warm.get(user_id)
         if entry is not None and entry.version != version:
             await self.drop(user_id)
             entry = None
         if entry is None:
-            entry = _Warm(await self._create(cookies), version, self._clock.monotonic_s())
+            entry = WarmContext(await self._create(cookies), version, self._clock.monotonic_s())
+            # for the context's life: users who take turns would else take each other's page away
+            entry.keeps_page = sum(other.keeps_page for other in self._warm.values()) < self._warmth.pages
             self._warm[user_id] = entry
         entry.in_use = True
         self._warm.move_to_end(user_id)
         await self._drop_surplus()
-        return entry.context
+        return entry
 
     def give_back(self, user_id: UUID) -> None:
         """The capture is over and its page closed: the context stays warm."""
@@ -74,7 +94,7 @@ class WarmContexts:
         """Destroy a context with all it holds. Never raises."""
         entry = self._warm.pop(user_id, None)
         if entry is not None and not self._connection.closed.is_set():
-            await self._dispose(entry.context)
+            await self._dispose(entry.puppet)
 
     async def _create(self, cookies: Cookies) -> Any:
         context = await self.puppet.createIncognitoBrowserContext()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from pyppeteer.errors import BrowserError
 from capture import cancellation
 from capture.browser import BrowserStartError, BrowserSupply, LiveBrowser, Wear
 from capture.chart import ChartView, Origin
-from capture.contexts import Warmth, session_cookies
+from capture.contexts import WarmContext, Warmth, session_cookies
 from capture.errors import BrowserGoneError, CommandDeadlineError, CommandError, TargetGoneError
 from capture.launcher import browser_account
 from capture.outcomes import CaptureFailedError, Outcome, PictureWarning
@@ -129,7 +129,7 @@ class Engine:
         return Shot(png, taken.taken_at_ms, phases.timings_ms(), warning)
 
     @asynccontextmanager
-    async def _context(self, browser: LiveBrowser, order: CaptureOrder) -> AsyncIterator[Any]:
+    async def _context(self, browser: LiveBrowser, order: CaptureOrder) -> AsyncIterator[WarmContext]:
         """The user's warm context; destroyed unless the capture succeeds: a fault must not stay in it."""
         cookies = session_cookies(order.session, self._parts.origin, self._parts.site)
         contexts = browser.contexts
@@ -210,11 +210,10 @@ async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[
         profiles=profiles,
         origin=origin,
         site=site,
-        warmth=Warmth(capture.warm_contexts, capture.warm_s),
+        warmth=Warmth(capture.warm_contexts, capture.warm_s, capture.warm_pages),
     )
-    supply = BrowserSupply(
-        BrowserStarter(plan, clock).start, Wear(capture.recycle_captures, capture.recycle_s)
-    )
+    wear = Wear(capture.recycle_captures, capture.recycle_s, capture.recycle_memory_mb * 1024**2)
+    supply = BrowserSupply(BrowserStarter(plan, clock).start, wear)
     log.info(
         "engine_opened", site_version=site.version, real_site=site.includes(origin), profiles_swept=swept
     )

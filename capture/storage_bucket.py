@@ -17,6 +17,7 @@ _CACHE_CONTROL: Final = f"private, max-age={LONGEST_KEPT_DAYS * 24 * 3600}, immu
 _WIDTH: Final = "width-px"
 _HEIGHT: Final = "height-px"
 _TAKEN: Final = "taken-at-ms"
+_NEVER_THERE: Final = "ready"
 
 
 class PictureBucket:
@@ -27,6 +28,11 @@ class PictureBucket:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+
+    async def check(self) -> None:
+        """Raises unless the bucket is there and lets us read."""
+        # with the rights that pictures need and no more; HEAD could not tell a missing bucket from this name
+        await self._bucket.read(_NEVER_THERE)
 
     async def find(self, key: str) -> Picture | None:
         head = await self._bucket.head(key)

@@ -25,11 +25,14 @@ async def open_picture_store(
 ) -> AsyncIterator[PictureStore]:
     """The bucket when the settings name one, else the directory.
 
-    A bucket expires pictures by its own rules; in the directory this does, now and every 6 h.
+    A bucket expires pictures by its own rules; the process is ready while it can be read. In the directory
+    this expires them, now and every 6 h.
     """
     if settings.directory is None or settings.s3_bucket is not None:
         async with open_bucket(settings) as bucket:
-            yield PictureBucket(bucket)
+            pictures = PictureBucket(bucket)
+            context.readiness.add("bucket", pictures.check)
+            yield pictures
         return
     files = PictureFiles(settings.directory)
     expiring = asyncio.create_task(_expiring(files, context), name="pictures-expire")

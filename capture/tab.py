@@ -9,12 +9,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from capture.connection import FlatSession
+from capture.contexts import WarmContext
 from capture.errors import BrowserGoneError, CommandError
 from capture.outcomes import CaptureFailedError, Outcome
 from capture.readiness import BINDING, PROBE, Look, Report, read_look, read_report
 from runtime.logging import get_logger
 
 CLOSE_DEADLINE_S: Final = 2.0
+
+_EMPTY: Final = "about:blank"
+# What would tell the next page that it is opened in the same tab.
+_FORGET: Final = "sessionStorage.clear(); window.name = '';"
 
 log = get_logger(__name__)
 
@@ -35,26 +40,39 @@ class Tab:
     def __init__(self, page: Any, plan: TabPlan) -> None:
         self.status: int | None = None
         self.path = ""
-        self._page = page
+        self.page = page
         self._plan = plan
         self._session: FlatSession = page._client  # noqa: SLF001 - pyppeteer's own name for raw commands
         self._main_frame: str = page.mainFrame._id  # noqa: SLF001 - likewise
         self._reports: asyncio.Queue[Report | CaptureFailedError] = asyncio.Queue()
+        self._script = ""
+        self._emptied = asyncio.Event()
+        self._listeners: dict[str, Callable[..., None]] = {
+            "Runtime.bindingCalled": self._on_binding,
+            "Page.javascriptDialogOpening": self._on_dialog,
+            "Network.requestWillBeSent": self._on_request,
+            "Network.responseReceived": self._on_response,
+            "Inspector.targetCrashed": lambda _event: self._fail(Outcome.PAGE_CRASHED),
+            "detached": self._on_detached,
+        }
         self._listen()
 
-    async def prepare(self) -> None:
-        """Viewport and script, before any document exists."""
+    async def prepare(self, *, is_new: bool = True) -> None:
+        """Viewport and script, before the document exists. Not `is_new`: it was left by another."""
         size = {"width": self._plan.width_px, "height": self._plan.height_px}
-        script = {"source": self._plan.script}
-        await asyncio.gather(
+        commands = [
+            self._session.send("Page.addScriptToEvaluateOnNewDocument", {"source": self._plan.script}),
             self._session.send(
                 "Emulation.setDeviceMetricsOverride", {**size, "deviceScaleFactor": 1, "mobile": False}
             ),
-            self._session.send("Runtime.addBinding", {"name": BINDING}),
-            self._session.send("Page.addScriptToEvaluateOnNewDocument", script),
-            # a page kept from an earlier visit is the wrong one
-            self._session.send("Network.setBypassServiceWorker", {"bypass": True}),
-        )
+        ]
+        if is_new:
+            commands += [
+                self._session.send("Runtime.addBinding", {"name": BINDING}),
+                # a page kept from an earlier visit is the wrong one
+                self._session.send("Network.setBypassServiceWorker", {"bypass": True}),
+            ]
+        self._script = (await asyncio.gather(*commands))[0]["identifier"]
 
     async def navigate(self, url: str, deadline_s: float) -> None:
         """Returns when the site has begun to answer."""
@@ -79,23 +97,43 @@ class Tab:
         found = (await look)["result"].get("value")
         return base64.b64decode(data), read_look(found)
 
+    async def leave(self) -> bool:
+        """Go from the chart to an empty page, that another `Tab` can be made of. False: close it instead.
+
+        Nothing of the chart runs on, and its sockets are closed; the process behind it stays.
+        """
+        self._session.on("Page.frameNavigated", self._on_navigated)
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE_S):
+                self._session.tell("Runtime.evaluate", {"expression": _FORGET})
+                script = {"identifier": self._script}
+                # one after the other: a page that changes meanwhile no longer knows the script
+                await self._session.send("Page.removeScriptToEvaluateOnNewDocument", script)
+                await self._session.send("Page.navigate", {"url": _EMPTY})
+                # the answer comes before the change, and a page cannot be used while it changes
+                await self._emptied.wait()
+        except (CommandError, TimeoutError):
+            return False
+        finally:
+            self._session.remove_listener("Page.frameNavigated", self._on_navigated)
+        for event, listener in self._listeners.items():
+            self._session.remove_listener(event, listener)
+        return True
+
     async def close(self) -> None:
         """Raises `TimeoutError` when the browser does not close the page within 2 s."""
         async with asyncio.timeout(CLOSE_DEADLINE_S):
-            await self._page.close()
+            await self.page.close()
 
     def _listen(self) -> None:
         # pyppeteer's own listeners expect the protocol of its exposeFunction, and would leave dialogs open
         self._session.remove_all_listeners("Runtime.bindingCalled")
         self._session.remove_all_listeners("Page.javascriptDialogOpening")
         # without a listener pyppeteer raises when a page crashes
-        self._page.on("error", lambda _error: None)
-        self._session.on("Runtime.bindingCalled", self._on_binding)
-        self._session.on("Page.javascriptDialogOpening", self._on_dialog)
-        self._session.on("Network.requestWillBeSent", self._on_request)
-        self._session.on("Network.responseReceived", self._on_response)
-        self._session.on("Inspector.targetCrashed", lambda _event: self._fail(Outcome.PAGE_CRASHED))
-        self._session.on("detached", self._on_detached)
+        self.page.remove_all_listeners("error")
+        self.page.on("error", lambda _error: None)
+        for event, listener in self._listeners.items():
+            self._session.on(event, listener)
 
     def _on_binding(self, event: dict[str, Any]) -> None:
         if event["name"] == BINDING:
@@ -116,6 +154,10 @@ class Tab:
             self.status = event["response"]["status"]
             self.path = urlsplit(event["response"]["url"]).path
 
+    def _on_navigated(self, event: dict[str, Any]) -> None:
+        if event["frame"]["id"] == self._main_frame and event["frame"]["url"] == _EMPTY:
+            self._emptied.set()
+
     def _is_document(self, event: dict[str, Any]) -> bool:
         return event.get("type") == "Document" and event.get("frameId") == self._main_frame
 
@@ -134,15 +176,28 @@ class Tab:
 
 
 @asynccontextmanager
-async def open_tab(context: Any, plan: TabPlan, give_up: Callable[[], None]) -> AsyncIterator[Tab]:
-    """A prepared page, closed on exit whatever happens; `give_up` is called when it cannot be closed."""
-    tab = Tab(await context.newPage(), plan)
+async def open_tab(context: WarmContext, plan: TabPlan, give_up: Callable[[], None]) -> AsyncIterator[Tab]:
+    """A prepared page, closed on exit whatever happens; `give_up` is called when it cannot be closed.
+
+    Of a context that keeps its page it is that one, and is only left when nothing went wrong.
+    """
+    kept = context.take_page()
+    tab = Tab(kept or await context.puppet.newPage(), plan)
+    is_left = False
     try:
-        await tab.prepare()
+        await tab.prepare(is_new=kept is None)
         yield tab
+        is_left = context.keeps_page and await tab.leave()
     finally:
-        try:
-            await tab.close()
-        except Exception as error:  # noqa: BLE001 - a page that does not close must not hide why
-            log.info("page_not_closed", error=type(error).__name__)
-            give_up()
+        if is_left:
+            context.keep(tab.page)
+        else:
+            await _close(tab, give_up)
+
+
+async def _close(tab: Tab, give_up: Callable[[], None]) -> None:
+    try:
+        await tab.close()
+    except Exception as error:  # noqa: BLE001 - a page that does not close must not hide why
+        log.info("page_not_closed", error=type(error).__name__)
+        give_up()

@@ -5,8 +5,8 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -15,12 +15,12 @@ import pytest
 
 from deploy.local.chart.strip import decode
 from schemas.plans import Plan
-from schemas.records import CaptureRequest
+from schemas.records import CaptureEventKind, CaptureRequest
 from tests.support.api import new_signal, store
-from tests.support.capture_group import CaptureGroup, CapturePlace, capture_place, open_group
-from tests.support.capture_pages import profiles_in
+from tests.support.capture_group import CaptureGroup, CaptureServers, capture_servers, open_group
+from tests.support.capture_leaks import browsers_started, living_in, open_files
 from tests.support.capture_parts import look_alike, serving, signed_in
-from tests.support.processes import living, survivors
+from tests.support.processes import memory_bytes, survivors
 from tests.support.role_process import RoleProcess
 from tests.support.stack import Databases
 from tests.support.waiting import eventually
@@ -30,70 +30,61 @@ CAPTURES: Final = 300 if SOAK else 40
 USERS: Final = 10
 KILL_AFTER: Final = 4
 LOOK_EVERY_S: Final = 0.2
+# A picture is 4 MB before it is compressed: one kept for each capture or each dead browser would show.
+GROWTH_BYTES: Final = 40 * 1024 * 1024
 _FINAL: Final = ("completed", "failed", "skipped")
 
-
-@pytest.fixture
-def place(databases: Databases, tmp_path: Path) -> Iterator[CapturePlace]:
-    with capture_place(databases, tmp_path) as place:
-        yield place
+Report = Callable[[str, object], None]
 
 
-@pytest.fixture
-def browsers_folder(place: CapturePlace) -> Path:
-    """Where the browsers of this test keep their profiles: their user must get in."""
-    folder = place.folder / "browsers"
-    folder.mkdir(mode=0o777)
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
-    folder.chmod(0o777)
-    return folder
+@pytest.fixture(scope="module")
+def servers(databases: Databases) -> Iterator[CaptureServers]:
+    with capture_servers(databases) as servers:
+        yield servers
 
 
 @pytest.fixture
-async def group(place: CapturePlace) -> AsyncIterator[CaptureGroup]:
-    try:
-        async with open_group(place) as group:
-            yield group
-    finally:
-        place.stop()
+async def group(servers: CaptureServers, tmp_path: Path) -> AsyncIterator[CaptureGroup]:
+    async with open_group(servers, tmp_path) as group:
+        yield group
 
 
 @pytest.mark.timeout(1800 if SOAK else 300)
 async def test_every_request_ends_once_whatever_dies(
-    group: CaptureGroup, browser_path: Path, browsers_folder: Path
+    group: CaptureGroup, browser_path: Path, record_property: Report
 ) -> None:
-    """In the store; its picture shows its own chart. No process and no folder of a browser stays behind."""
+    """In the store; its picture shows its own chart. No process and no folder of a browser stays behind.
+
+    A worker holds as much memory when all requests have ended as when a third had; and no more descriptors
+    than when it began, with one browser.
+    """
+    place = group.place
     requests = await stored_requests(group)
     async with serving(look_alike()) as origin:
-        values = {
-            "CHART_ORIGIN": origin,
-            "CAPTURE_BROWSER": str(browser_path),
-            "TMPDIR": str(browsers_folder),
-        }
-        roles = [group.place.role("sink"), *(group.place.role("capture", **values) for _ in range(3))]
-        for role in roles[:3]:
-            role.start()
-        for role in roles[:3]:
-            await asyncio.to_thread(role.until_ready)
+        sink = place.role("sink")
+        doomed, steady, successor = (place.browser_worker(origin, browser_path) for _worker in range(3))
+        await started(sink, doomed, steady)
+        idle = open_files(pid_of(steady))
         await group.ask(*requests)
-        chaos = asyncio.create_task(kill_browsers(group, roles[1:], random.Random(9)))
-        await until_final(group, len(requests) // 3)
-        seen = roles[1].children()
-        group.place.workers.remove(roles[1])
-        os.kill(pid_of(roles[1]), signal.SIGKILL)
-        assert await asyncio.to_thread(survivors, seen, 5.0) == {}
-        roles[1].close()
-        roles[3].start()
-        await until_final(group, len(requests))
-        chaos.cancel()
-        await asyncio.wait({chaos})
-        started = {pid: command for role in roles[2:] for pid, command in role.children().items()}
-        codes = [await asyncio.to_thread(role.terminate) for role in roles[2:]]
-    assert codes == [0, 0]
-    assert living(started) == {}
-    assert profiles_in(browsers_folder) == []
-    await check_store(group, requests)
+        async with browsers_dying(group, [doomed, steady, successor]) as killed:
+            await until_final(group, len(requests) // 3)
+            await kill_at_work(group, doomed)
+            successor.start()
+            before_bytes = memory_bytes(pid_of(steady))
+            await until_final(group, len(requests))
+        grown_bytes = memory_bytes(pid_of(steady)) - before_bytes
+        await until_as_few_files(steady, idle)
+        codes = [await asyncio.to_thread(role.terminate) for role in (steady, successor, sink)]
+    assert codes == [0, 0, 0]
+    assert len(killed) >= len(requests) // KILL_AFTER // 2
+    # one that is killed while it starts is in no log
+    groups = killed.union(*map(browsers_started, (doomed, steady, successor)))
+    assert living_in(groups) == {}
+    assert list(place.browsers.iterdir()) == []
+    record_property("killed", len(killed))
+    record_property("grown_bytes", grown_bytes)
+    assert grown_bytes < GROWTH_BYTES
+    record_property("outcomes", str(dict(await check_store(group, requests))))
 
 
 async def stored_requests(group: CaptureGroup) -> list[CaptureRequest]:
@@ -111,46 +102,104 @@ async def stored_requests(group: CaptureGroup) -> list[CaptureRequest]:
     return requests
 
 
-async def kill_browsers(group: CaptureGroup, roles: list[RoleProcess], choice: random.Random) -> None:
+async def started(*roles: RoleProcess) -> None:
+    for role in roles:
+        role.start()
+    for role in roles:
+        await asyncio.to_thread(role.until_ready)
+
+
+@asynccontextmanager
+async def browsers_dying(group: CaptureGroup, workers: list[RoleProcess]) -> AsyncIterator[set[int]]:
+    """While the block lasts. The set grows by the processes that were killed."""
+    killed: set[int] = set()
+    chaos = asyncio.create_task(kill_browsers(group, workers, killed))
+    try:
+        yield killed
+    finally:
+        chaos.cancel()
+        await asyncio.wait({chaos})
+    assert chaos.cancelled()
+
+
+async def kill_browsers(group: CaptureGroup, workers: list[RoleProcess], killed: set[int]) -> None:
     """One after each few requests that have ended, however fast they do."""
-    query = "SELECT count(*) FROM signals WHERE screenshot_status = ANY($1::text[])"
+    chance = random.Random(9)
     killed_at = 0
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        ended = await group.pool.fetchval(query, _FINAL)
-        browsers = [pid for role in roles for pid in browsers_of(role)]
+        ended = await count_final(group)
+        browsers = [pid for worker in workers for pid in browsers_of(worker)]
         if browsers and ended >= killed_at + KILL_AFTER:
             killed_at = ended
+            victim = chance.choice(browsers)
             with suppress(ProcessLookupError):
-                os.kill(choice.choice(browsers), signal.SIGKILL)
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
 
 
-def browsers_of(role: RoleProcess) -> list[int]:
-    children = role.children().items()
+def browsers_of(worker: RoleProcess) -> list[int]:
+    children = worker.children().items()
     return [pid for pid, command in children if "headless-shell" in command and "--type=" not in command]
 
 
-async def until_final(group: CaptureGroup, count: int) -> None:
-    query = "SELECT count(*) >= $1 FROM signals WHERE screenshot_status = ANY($2::text[])"
+async def kill_at_work(group: CaptureGroup, worker: RoleProcess) -> None:
+    """SIGKILL while a page of it is open; all of its browsers end with it."""
 
+    async def has_page() -> bool:
+        return any("--type=renderer" in command for command in worker.children().values())
+
+    await eventually(has_page)
+    children = worker.children()
+    group.place.workers.remove(worker)
+    os.kill(pid_of(worker), signal.SIGKILL)
+    assert await asyncio.to_thread(survivors, children, 5.0) == {}
+    worker.close()
+
+
+async def until_as_few_files(worker: RoleProcess, idle: list[str]) -> None:
+    """With one browser, which readiness asks for. The last to die may still be on its way out."""
+    await asyncio.to_thread(worker.until_ready)
+
+    async def few() -> bool:
+        return len(open_files(pid_of(worker))) <= len(idle)
+
+    try:
+        await eventually(few)
+    except TimeoutError:
+        raise AssertionError(idle, open_files(pid_of(worker))) from None
+
+
+async def count_final(group: CaptureGroup) -> int:
+    query = "SELECT count(*) FROM signals WHERE screenshot_status = ANY($1::text[])"
+    return int(await group.pool.fetchval(query, _FINAL))
+
+
+async def until_final(group: CaptureGroup, count: int) -> None:
     async def reached() -> bool:
         group.place.revive()
-        return bool(await group.pool.fetchval(query, count, _FINAL))
+        return await count_final(group) >= count
 
+    await with_patience(reached)
+
+
+async def with_patience(reached: Callable[[], Awaitable[bool]]) -> None:
     for _minute in range(20 if SOAK else 4):
         with suppress(TimeoutError):
             await eventually(reached)
             return
-    raise AssertionError(await group.pool.fetch("SELECT screenshot_status, count(*) FROM signals GROUP BY 1"))
+    raise AssertionError("never")
 
 
-async def check_store(group: CaptureGroup, requests: list[CaptureRequest]) -> None:
+async def check_store(group: CaptureGroup, requests: list[CaptureRequest]) -> Counter[tuple[str, str | None]]:
+    """One row a request, and what it says is all that was ever told of the request's end."""
     rows = await group.pool.fetch(
         "SELECT id, screenshot_status, screenshot_reason, screenshot_key FROM signals"
         " LEFT JOIN signal_screenshots ON signal_id = id"
     )
     found: dict[UUID, tuple[str, str | None, str | None]] = {row[0]: (row[1], row[2], row[3]) for row in rows}
-    assert found.keys() == {request.signal_id for request in requests}
+    assert sorted(row[0] for row in rows) == sorted(request.signal_id for request in requests)
+    assert await told_ends(group, requests) == {signal_id: {end} for signal_id, end in found.items()}
     outcomes = Counter((status, reason) for status, reason, _key in found.values())
     # a request whose every rerun met a dying browser may fail; a wrong end is never one of these
     assert outcomes.keys() <= {
@@ -159,12 +208,28 @@ async def check_store(group: CaptureGroup, requests: list[CaptureRequest]) -> No
         ("failed", "internal_error"),
     }
     assert outcomes["completed", None] >= len(requests) * 0.8
+    pictures = group.place.pictures()
+    assert pictures.keys() == {key for _status, _reason, key in found.values() if key is not None}
     for request in requests:
         status, _reason, key = found[request.signal_id]
         assert (status == "completed") == (key is not None)
         if key is not None:
-            shown = decode((group.place.folder / "pictures" / key).read_bytes())
+            shown = decode(pictures[key])
             assert (shown.symbol, shown.user) == (request.ticker, str(request.user_id))
+    return outcomes
+
+
+async def told_ends(
+    group: CaptureGroup, requests: list[CaptureRequest]
+) -> dict[UUID, set[tuple[str, str | None, str | None]]]:
+    """All ends of each request that workers have published. The same may be told twice, by two of them."""
+    ends: dict[UUID, set[tuple[str, str | None, str | None]]] = {}
+    for event in await group.events(requests):
+        if event.kind is not CaptureEventKind.STARTED:
+            key = event.picture.key if event.picture is not None else None
+            for signal_id in event.signal_ids:
+                ends.setdefault(signal_id, set()).add((event.kind.value, event.reason, key))
+    return ends
 
 
 def pid_of(role: RoleProcess) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,12 @@ from deploy.local.chart.interval import LAYOUT_INTERVAL, interval_or_default
 from deploy.local.chart.states import RESERVED
 from deploy.local.chart.strip import StripContent, decode
 from runtime.clock import SystemClock
-from tests.support.capture_pages import browser_of, clean_machine, engine_with
+from tests.support.capture_leaks import open_files
+from tests.support.capture_pages import browser_of, engine_with
 from tests.support.capture_parts import look_alike, order_of, outcome_of, signed_in
 from tests.support.processes import memory_bytes
+
+pytestmark = pytest.mark.usefixtures("profiles")
 
 SOAK: Final = bool(os.environ.get("ALERTS_SOAK"))  # noqa: TID251 - chosen by `make soak`
 ROUNDS: Final = 12 if SOAK else 1
@@ -69,15 +72,6 @@ OUTCOMES: Final = {
     "Ordinary": "completed",
     "Heavy001": "completed",
 }
-
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
 
 
 def order_number(number: int, chart_id: str) -> CaptureOrder:
@@ -205,21 +199,12 @@ async def test_many_captures_leave_memory_and_descriptors_flat(browser_path: Pat
     async with engine_with(look_alike(), browser_path, recycle_captures=25) as engine:
         orders = [order_number(number % USERS, "Ordinary") for number in range(FLAT_CAPTURES)]
         await in_lanes(engine, orders[:WARM_CAPTURES])
-        before = (memory_bytes(os.getpid()), descriptors())
+        before = (memory_bytes(os.getpid()), len(open_files(os.getpid())))
         await in_lanes(engine, orders[WARM_CAPTURES:])
-        after = (memory_bytes(os.getpid()), descriptors())
+        after = (memory_bytes(os.getpid()), len(open_files(os.getpid())))
     assert after[0] - before[0] < 60 * 1024 * 1024
     # a browser has four, and there may be two while one takes over from the other
     assert after[1] - before[1] <= 4
-
-
-def descriptors() -> int:
-    """Those of this process but for sockets, which are the site's end of warm connections."""
-    links = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            links.append(str(entry.readlink()))
-    return sum(not link.startswith("socket:") for link in links)
 
 
 async def in_lanes(engine: Engine, orders: Sequence[CaptureOrder]) -> None:

@@ -1,6 +1,5 @@
 """The engine with a real browser: the picture that was asked for, or the outcome that says why not."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +8,7 @@ from aiohttp import web
 
 from deploy.local.chart.strip import decode
 from runtime.errors import FatalError
-from tests.support.capture_pages import browser_of, clean_machine, engine_with, page_app, status_app
+from tests.support.capture_pages import browser_of, engine_with, page_app, status_app
 from tests.support.capture_parts import (
     CHART_ID,
     a_session,
@@ -21,16 +20,9 @@ from tests.support.capture_parts import (
     signed_in,
 )
 
+pytestmark = pytest.mark.usefixtures("profiles")
+
 SHIPPED: Final = (Path(__file__).parents[2] / "capture/site.toml").read_text()
-
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
 
 
 @pytest.mark.parametrize(

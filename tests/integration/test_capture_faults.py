@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,11 @@ import pytest
 from capture.browser import LiveBrowser
 from capture.engine import Engine
 from deploy.local.chart.strip import decode
-from tests.support.capture_pages import Hanging, Waiting, browser_of, clean_machine, engine_with, page_app
+from tests.support.capture_pages import Hanging, Waiting, browser_of, engine_with, page_app
 from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, signed_in
 from tests.support.waiting import eventually
 
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
+pytestmark = pytest.mark.usefixtures("profiles")
 
 
 @pytest.mark.parametrize("chart", ["silent01", "dripping"])
@@ -184,22 +176,24 @@ async def test_a_browser_that_holds_too_much_is_replaced(
     browser_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the next capture, as when it is old; memory is measured while it runs."""
+    limit_mb = 4000
     monkeypatch.setattr("capture.browser.WATCH_INTERVAL_S", 0.05)
-    async with engine_with(look_alike(), browser_path) as engine:
+    async with engine_with(look_alike(), browser_path, recycle_memory_mb=limit_mb) as engine:
         first = browser_of(engine)
 
         async def measured() -> int:
             return first.memory_bytes
 
-        assert await eventually(measured) < 2 * 1024**3
-        monkeypatch.setattr("capture.browser.group_memory_bytes", lambda _group: 2 * 1024**3)
+        assert await eventually(measured) < limit_mb * 1024**2
+        for heavy_bytes, is_kept in ((limit_mb * 1024**2 - 1, True), (limit_mb * 1024**2, False)):
+            monkeypatch.setattr("capture.browser.group_memory_bytes", lambda _group, held=heavy_bytes: held)
 
-        async def is_heavy() -> bool:
-            return first.memory_bytes == 2 * 1024**3
+            async def is_heavy(held: int = heavy_bytes) -> bool:
+                return first.memory_bytes == held
 
-        await eventually(is_heavy)
-        await engine.capture(order_of(signed_in("Ana")))
-        assert browser_of(engine) is not first
+            await eventually(is_heavy)
+            await engine.capture(order_of(signed_in("Ana")))
+            assert (browser_of(engine) is first) == is_kept
         assert first.is_gone
 
 

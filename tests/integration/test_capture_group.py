@@ -4,23 +4,25 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
-from uuid import UUID
 
 import pytest
+from aiohttp import ClientError, ClientSession
 
 from schemas.plans import Plan
 from schemas.records import CaptureEventKind
 from tests.support.capture_group import (
     PARTITIONS,
     CaptureGroup,
-    CapturePlace,
+    CaptureServers,
     PageLine,
-    capture_place,
+    capture_servers,
     open_group,
 )
 from tests.support.role_process import RoleProcess
 from tests.support.stack import Databases
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,21 +30,16 @@ SLOTS = 3
 
 
 @pytest.fixture(scope="module")
-def shared(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CapturePlace]:
-    with capture_place(databases, tmp_path_factory.mktemp("captures")) as place:
-        yield place
+def servers(databases: Databases) -> Iterator[CaptureServers]:
+    with capture_servers(databases) as servers:
+        yield servers
 
 
 @pytest.fixture
-async def group(shared: CapturePlace, tmp_path: Path) -> AsyncIterator[CaptureGroup]:
-    """A folder of its own for each test, and its workers ended with it."""
-    place = CapturePlace(shared.bootstrap, shared.database_url, tmp_path)
-    place.render_s(0)
-    try:
-        async with open_group(place) as group:
-            yield group
-    finally:
-        place.stop()
+async def group(servers: CaptureServers, tmp_path: Path) -> AsyncIterator[CaptureGroup]:
+    async with open_group(servers, tmp_path) as group:
+        group.place.render_s(0)
+        yield group
 
 
 async def start(group: CaptureGroup, count: int, **changes: str) -> list[RoleProcess]:
@@ -162,7 +159,7 @@ async def test_a_premium_request_passes_a_backlog(group: CaptureGroup) -> None:
 async def test_a_user_passes_the_backlog_of_another(group: CaptureGroup) -> None:
     """Of the same plan and partition, in one slot: after no more than two of the other's pages."""
     ana = await group.user()
-    bob = await neighbour(group, ana)
+    bob = await group.user(partition=group.partition(ana))
     group.place.render_s(1)
     await start(group, 1, CAPTURE_SLOTS="1")
     backlog = [group.request(ana, Plan.PRO, f"ANA{n}") for n in range(300)]
@@ -177,8 +174,22 @@ async def test_a_user_passes_the_backlog_of_another(group: CaptureGroup) -> None
     await group.ends([*backlog, request])
 
 
-async def neighbour(group: CaptureGroup, user_id: UUID) -> UUID:
-    """Somebody else in the same partition."""
-    while group.partition(other := await group.user()) != group.partition(user_id):
-        pass
-    return other
+async def test_a_worker_without_its_bucket_says_so(group: CaptureGroup) -> None:
+    """Not ready for that reason alone, while it runs and waits for the bucket."""
+    bucket = {
+        "S3_BUCKET": "pictures",
+        "S3_ENDPOINT": "http://127.0.0.1:1",
+        "S3_ACCESS_KEY_ID": "id",
+        "S3_SECRET_ACCESS_KEY": "secret",
+    }
+    worker = group.place.worker(**bucket)
+    url = f"http://127.0.0.1:{worker.operations_port}/ready"
+
+    async def is_only_bucket() -> bool:
+        with suppress(ClientError):
+            async with ClientSession() as session, session.get(url) as answer:
+                return list((await answer.json())["failing"]) == ["bucket"]
+        return False
+
+    await eventually(is_only_bucket)
+    assert worker.is_running

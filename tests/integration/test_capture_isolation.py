@@ -1,7 +1,6 @@
 """What one user's page cannot do to another's, to the machine, or to the rest of the world."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from deploy.local.chart.strip import decode
 from tests.support.capture_pages import (
     Waiting,
     browser_of,
-    clean_machine,
     engine_with,
     page_app,
     page_response,
@@ -29,14 +27,7 @@ from tests.support.capture_parts import (
     signed_in,
 )
 
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
+pytestmark = pytest.mark.usefixtures("profiles")
 
 
 async def test_one_users_cookies_are_nobody_elses(browser_path: Path) -> None:

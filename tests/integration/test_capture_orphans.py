@@ -4,15 +4,16 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.support.capture_pages import Hanging, clean_machine, engine_with, profiles_in
+from tests.support.capture_pages import Hanging, engine_with, profiles_in
 from tests.support.capture_parts import ROOT, look_alike, serving
 from tests.support.processes import descendants, survivors
+
+pytestmark = pytest.mark.usefixtures("profiles")
 
 # A capture on a site that never answers, in a process of its own.
 PROGRAM: Final = """
@@ -26,15 +27,6 @@ async def main(origin, browser):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
 
 
 async def test_a_killed_worker_leaves_no_process_and_the_next_one_no_folder(

@@ -1,7 +1,6 @@
 """What pictures look like: their size, their glyphs, and nothing in them but pixels."""
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +9,10 @@ from PIL import Image, ImageChops
 
 from capture.engine import CaptureOrder
 from schemas.plans import PLAN_TERMS, Plan
-from tests.support.capture_pages import clean_machine, engine_with, page_app
+from tests.support.capture_pages import engine_with, page_app
 from tests.support.capture_parts import a_session, look_alike, order_of, signed_in
+
+pytestmark = pytest.mark.usefixtures("profiles")
 
 BOX_PX: Final = 100
 # Ordinary letters, Chinese, Japanese, Korean, an emoji, and two that no font has: those show as boxes.
@@ -26,15 +27,6 @@ for (const [at, glyph] of {GLYPHS!r}.entries()) {{
   document.body.append(box);
 }}
 """
-
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
 
 
 async def test_no_glyph_is_a_box(browser_path: Path) -> None:

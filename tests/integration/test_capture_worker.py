@@ -1,10 +1,7 @@
 """A whole worker on real parts, but for Kafka and the database: browser, look-alike and files."""
 
-import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -12,21 +9,17 @@ from uuid import UUID
 import pytest
 
 from capture.attempt import Studio
-from capture.course import WorkerParts
 from capture.session import TradingViewSession
 from capture.storage import PictureFolder
-from capture.worker import CaptureWorker, WorkerLimits
+from capture.worker import WorkerLimits
 from deploy.local.chart.strip import decode
 from runtime.clock import SystemClock, utc_now
-from runtime.metrics import create_metrics
 from schemas.plans import Plan
 from schemas.records import CaptureEventKind, CaptureRequest
-from tests.support.capture_pages import browser_of, clean_machine, engine_with
+from tests.support.capture_pages import browser_of, engine_with
 from tests.support.capture_parts import (
     EventLog,
     KnownSessions,
-    MemoryAccounts,
-    MemoryProgress,
     Ticket,
     capture_request,
     key_of,
@@ -35,8 +28,12 @@ from tests.support.capture_parts import (
     signed_in,
     user_id,
 )
+from tests.support.session_life import working
+
+pytestmark = pytest.mark.usefixtures("profiles")
 
 CLOCK = SystemClock()
+LIMITS = WorkerLimits(slots=3, tries=3, capacity=1000)
 
 
 class LookAlikeSessions(KnownSessions):
@@ -45,29 +42,6 @@ class LookAlikeSessions(KnownSessions):
     async def read(self, user_id: UUID) -> TradingViewSession:
         await super().read(user_id)
         return signed_in(str(user_id), self.version)
-
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
-
-
-@asynccontextmanager
-async def working(studio: Studio, log: EventLog) -> AsyncIterator[CaptureWorker]:
-    parts = WorkerParts(
-        studio, MemoryAccounts(), MemoryProgress(), log.publish, CLOCK, create_metrics(), lambda: 0.5
-    )
-    worker = CaptureWorker(parts, WorkerLimits(slots=3, tries=3, capacity=1000))
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        await worker.drain(10)
-        await running
 
 
 def requests_of(users: int, each: int) -> list[CaptureRequest]:
@@ -93,7 +67,7 @@ async def test_every_request_gets_the_picture_of_its_own_chart(browser_path: Pat
     tickets = [Ticket() for _ in requests]
     async with engine_with(look_alike(), browser_path) as engine:
         studio = Studio(engine, LookAlikeSessions(), store, name_of, CLOCK)
-        async with working(studio, log) as worker:
+        async with working(studio, log.publish, LIMITS) as worker:
             for request, ticket in zip(requests, tickets, strict=True):
                 await worker.submit(request, ticket)
             await log.until_ended(3)
@@ -113,7 +87,7 @@ async def test_a_second_delivery_is_answered_from_the_folder(browser_path: Path,
         studio = Studio(engine, LookAlikeSessions(), PictureFolder(tmp_path), name_of, CLOCK)
         logs = [EventLog(), EventLog()]
         for log in logs:
-            async with working(studio, log) as worker:
+            async with working(studio, log.publish, LIMITS) as worker:
                 await worker.submit(request, Ticket())
                 await log.until_ended(1)
         assert browser_of(engine).captures == 1

@@ -11,9 +11,11 @@ import pytest_asyncio
 from aiohttp import ClientSession
 
 from capture.storage_bucket import PictureBucket
+from capture.storage_choice import open_picture_store
 from runtime import s3
 from runtime.clock import SystemClock
 from runtime.ids import SignalIds
+from runtime.process import ProcessContext
 from runtime.s3 import Bucket, BucketError, NewObject, open_bucket
 from schemas.records import Picture
 from tests.support.capture_parts import png_of
@@ -185,6 +187,25 @@ async def test_a_wrong_secret_is_refused(s3_server: S3Server) -> None:
     assert SECRET not in str(caught.value)
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "unready"),
+    [
+        ({}, set()),
+        ({"s3_bucket": "missing"}, {"bucket"}),
+        ({"s3_secret_access_key": "not-" + SECRET}, {"bucket"}),
+        ({"s3_endpoint": "http://127.0.0.1:1"}, {"bucket"}),
+    ],
+    ids=["readable", "no such bucket", "wrong secret", "nobody there"],
+)
+async def test_a_worker_is_ready_while_its_bucket_can_be_read(
+    s3_server: S3Server, wrong: dict[str, str], unready: set[str]
+) -> None:
+    """Also an empty one: that no picture is there is no fault."""
+    context = ProcessContext()
+    async with open_picture_store(s3_server.settings("ready", **wrong), context):
+        assert set(await context.readiness.problems()) == unready
 
 
 async def test_somebody_elses_object_is_no_picture(shop: Shop) -> None:

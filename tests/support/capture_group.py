@@ -49,12 +49,19 @@ class PageLine:
     ticker: str
 
 
-@dataclass
-class CapturePlace:
+@dataclass(frozen=True, slots=True)
+class CaptureServers:
     """A broker with `PARTITIONS` partitions a plan, and a database."""
 
     bootstrap: str
     database_url: str
+
+
+@dataclass
+class CapturePlace:
+    """Workers on these servers, in a folder of their own."""
+
+    servers: CaptureServers
     folder: Path
     workers: list[RoleProcess] = field(default_factory=list)
 
@@ -82,11 +89,30 @@ class CapturePlace:
         worker.start()
         return worker
 
+    def browser_worker(self, origin: str, browser: Path, **changes: str) -> RoleProcess:
+        """The role as it is, with a browser that visits `origin`. Not started; killed with the place."""
+        place = {"CHART_ORIGIN": origin, "CAPTURE_BROWSER": str(browser), "TMPDIR": str(self.browsers)}
+        return self.role("capture", **place, **changes)
+
+    @property
+    def browsers(self) -> Path:
+        """The folder of the browsers' folders. Their user must get in."""
+        folder = self.folder / "browsers"
+        folder.mkdir(exist_ok=True)
+        for path in (folder, *folder.parents[:2]):
+            path.chmod(0o755)
+        return folder
+
+    def pictures(self) -> dict[str, bytes]:
+        """All that is stored, by key."""
+        folder = self.folder / "pictures"
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+
     def role(self, role: str, **changes: str) -> RoleProcess:
         """Not started; killed with the place."""
         values = {
-            "KAFKA_BOOTSTRAP": self.bootstrap,
-            "DATABASE_URL": self.database_url,
+            "KAFKA_BOOTSTRAP": self.servers.bootstrap,
+            "DATABASE_URL": self.servers.database_url,
             "STORAGE_DIRECTORY": str(self.folder / "pictures"),
             "STORAGE_KEY_SECRET": KEY_SECRET.get_secret_value(),
             "ENCRYPTION_KEYS": f"k1:{base64.b64encode(b'k' * 32).decode()}",
@@ -121,12 +147,12 @@ class CapturePlace:
 
 
 @contextmanager
-def capture_place(databases: Databases, folder: Path) -> Iterator[CapturePlace]:
+def capture_servers(databases: Databases) -> Iterator[CaptureServers]:
     with kafka_node() as node, databases.database() as url:
         counts = {topic.name: topic.local_partitions for topic in TOPICS}
         counts |= {topic.name: PARTITIONS for topic in CAPTURES.values()}
         run_apart(make_topics(node.bootstrap, **counts))
-        yield CapturePlace(node.bootstrap, url, folder)
+        yield CaptureServers(node.bootstrap, url)
 
 
 @dataclass(frozen=True)
@@ -137,9 +163,13 @@ class CaptureGroup:
     pool: Pool
     publisher: Publisher
 
-    async def user(self, plan: Plan = Plan.PRO, account: str | None = None) -> UUID:
+    async def user(
+        self, plan: Plan = Plan.PRO, account: str | None = None, partition: int | None = None
+    ) -> UUID:
         """A user with captures allowed; the account is their own unless one is named."""
         customer = new_customer(plan)
+        while partition is not None and self.partition(customer.tenant.user_id) != partition:
+            customer = new_customer(plan)
         await insert_tenant(self.pool, customer)
         user_id = customer.tenant.user_id
         account = account or f"account-{user_id}"
@@ -176,7 +206,7 @@ class CaptureGroup:
     async def events(self, requests: Sequence[CaptureRequest]) -> list[CaptureEvent]:
         """All that was told of these requests so far."""
         ids = {request.signal_id for request in requests}
-        records = await read_all(self.place.bootstrap, CAPTURE_EVENTS.name)
+        records = await read_all(self.place.servers.bootstrap, CAPTURE_EVENTS.name)
         events = [decode(record.value, CaptureEvent) for record in records]
         return [event for event in events if ids.intersection(event.signal_ids)]
 
@@ -217,9 +247,14 @@ class CaptureGroup:
 
 
 @asynccontextmanager
-async def open_group(place: CapturePlace) -> AsyncIterator[CaptureGroup]:
-    async with (
-        pool_of(place.database_url) as pool,
-        open_publisher(kafka_settings(place.bootstrap), "test") as publisher,
-    ):
-        yield CaptureGroup(place, pool, publisher)
+async def open_group(servers: CaptureServers, folder: Path) -> AsyncIterator[CaptureGroup]:
+    """Its workers end with it."""
+    place = CapturePlace(servers, folder)
+    try:
+        async with (
+            pool_of(servers.database_url) as pool,
+            open_publisher(kafka_settings(servers.bootstrap), "test") as publisher,
+        ):
+            yield CaptureGroup(place, pool, publisher)
+    finally:
+        place.stop()

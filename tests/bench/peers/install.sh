@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the peers of the ingress bench into .local/bench. Does nothing for what is there and unchanged.
+# Puts the peers of the benches into .local/bench. Does nothing for what is there and unchanged.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -24,6 +24,20 @@ install_bento() {
     say "$key" >"$bin/bento.stamp"
 }
 
+install_playwright() {
+    folder=$root/.local/bench/playwright
+    key=$(hash_of "$here/playwright/requirements.lock")
+    [ -x "$folder/bin/python" ] && holds "$folder/stamp" "$key" && return 0
+    [ -x "$root/.venv/bin/python" ] || fail "playwright: run \`make check\` first, which makes .venv"
+    say "installing playwright"
+    rm -rf "$folder"
+    "$root/.venv/bin/python" -m venv "$folder"
+    nice -n 15 "$folder/bin/python" -m pip install --quiet --no-deps --require-hashes --only-binary :all: \
+        -r "$here/playwright/requirements.lock"
+    say "$key" >"$folder/stamp"
+}
+
 mkdir -p "$bin"
+install_playwright
 install_bento
 say "the peers are in .local/bench"
