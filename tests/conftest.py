@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, settings
 
 from deploy.local.browser import find_browser
 from deploy.local.postgres import PostgresCluster
+from tests.support.capture_pages import clean_machine
 from tests.support.s3proxy import S3Server, s3proxy
 from tests.support.stack import Databases, kafka_node, postgres_cluster
 
 _FOLDER = pytest.StashKey[Path]()
+_FILES_APART = 5
 
 # A stack that happens to run in this clone must not become a part of a test.
 _ENVIRONMENT_OF_A_STACK = (
@@ -45,6 +47,19 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # noqa: TID251 - inherited by every process
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fault tests mostly wait: spread over the run, they leave the processors to the files between them."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if path.parent.name == "faults"]
+    # in the order of the folders the smallest come last, so that all processes end at about the same time
+    order = [path for path in files if path.parent.name != "faults"]
+    for place, path in enumerate(waiting):
+        order.insert(place * _FILES_APART, path)
+    items[:] = [item for path in order for item in files[path]]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_FOLDER], ignore_errors=True)
 
@@ -59,6 +74,13 @@ def _no_stack_of_this_clone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
     """Bootstrap address of a real broker. Topics are not created; tests use names of their own."""
+    with kafka_node() as node:
+        yield node.bootstrap
+
+
+@pytest.fixture(scope="module")
+def own_bootstrap() -> Iterator[str]:
+    """Bootstrap address of a broker of the module's own, whose every record and group it knows."""
     with kafka_node() as node:
         yield node.bootstrap
 
@@ -100,6 +122,15 @@ def s3_server() -> Iterator[S3Server]:
 def browser_path() -> Path:
     """The ELF file of the headless browser."""
     return find_browser()
+
+
+@pytest.fixture
+async def profiles(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Path]:
+    """The folder of the browsers' folders. The test leaves no process and no folder of a browser."""
+    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
+        yield folder
 
 
 @pytest.fixture

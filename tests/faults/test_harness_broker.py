@@ -1,34 +1,19 @@
-"""The broker or the database goes away, and a producer's end: plain Faust beside the harness.
+"""The broker goes away: plain Faust beside the harness.
 
 Each test puts both to the same fault at the same time, on real servers.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import msgspec
 import pytest
 
-from runtime.process import EXIT_DRAIN_DEADLINE, EXIT_FAILED
-from tests.support.broker import committed, make_topics, produce, read_all
-from tests.support.harness import publishing, two_roles
-from tests.support.harness.publishing import output_of
+from runtime.process import EXIT_DRAIN_DEADLINE
 from tests.support.harness.run import Worker
-from tests.support.harness.sides import Side, end, sides
-from tests.support.harness.spec import Event
-from tests.support.harness.two_roles import quick_of
+from tests.support.harness.sides import Side, batch_of, end, sides
 from tests.support.outage import FrailBroker, frail_broker
-from tests.support.proxy import cut_proxy
 from tests.support.stack import Databases
-from tests.support.waiting import eventually
-
-SOAK = bool(os.environ.get("ALERTS_SOAK"))  # noqa: TID251 - chosen by `make soak`
-OUTAGE_S = 20 if SOAK else 5
-
-SLOW = 12
-SMALL_BUFFER = 4
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -37,32 +22,6 @@ pytestmark = pytest.mark.timeout(150)
 def frail() -> Iterator[FrailBroker]:
     with frail_broker() as broker:
         yield broker
-
-
-async def test_postgres_away_with_a_stop_in_the_middle(kafka_bootstrap: str, databases: Databases) -> None:
-    """Plain commits what failed meanwhile and loses it; ours keeps it for the next worker."""
-    async with sides(kafka_bootstrap, databases) as (plain, ours):
-        await asyncio.gather(postgres_outage(plain), postgres_outage(ours))
-        assert await plain.lost() >= {"during0"}
-        await ours.nothing_lost()
-        assert [worker.ending for worker in ours.workers] == [0, 0]
-
-
-async def postgres_outage(side: Side) -> None:
-    async with cut_proxy(side.place.database_url) as (proxy, side.database_url):
-        first = await side.start()
-        await side.flow(first, batch_of("before", 10))
-        proxy.cut()
-        await side.feed.offer_all(batch_of("during", 10))
-        await first.said("failed during0")
-        await asyncio.sleep(OUTAGE_S / 2)
-        await first.terminate()
-        await asyncio.sleep(OUTAGE_S / 2)
-        proxy.restore()
-        second = await side.start()
-        await side.flow(second, batch_of("after", 5))
-        await side.place.all_committed()
-        await second.terminate()
 
 
 @contextmanager
@@ -106,75 +65,6 @@ async def test_a_broker_restarted_under_running_workers(frail: FrailBroker, data
         await both[1].nothing_lost()
 
 
-async def test_a_producer_in_a_fatal_state(kafka_bootstrap: str, databases: Databases) -> None:
-    """Plain logs the refusals, commits and loses; ours ends, nothing acknowledged, and the next does all."""
-    async with sides(kafka_bootstrap, databases) as (plain, ours):
-        await asyncio.gather(break_producer(plain), break_producer(ours))
-        assert await outputs_of(plain) < await accepted_ids(plain)
-        assert await plain.place.lag() == 0
-        assert ours.workers[0].ending == EXIT_FAILED
-        assert await outputs_of(ours) == await accepted_ids(ours)
-        assert await ours.place.lag() == 0
-        assert ours.workers[1].ending == 0
-
-
-async def break_producer(side: Side) -> None:
-    place = side.place
-    await make_topics(place.bootstrap, **{output_of(place.topic): 1})
-    breaking = await side.start(publishing.__name__, name="breaking")
-    await side.feed.offer_all(batch_of("before", 3))
-    await eventually(lambda: has_committed(side, 3))
-    await side.feed.offer_all([Event("fault"), *batch_of("after", 5)])
-    if place.flavour == "ours":
-        assert await breaking.ended() == 1
-        assert await has_committed(side, 3)
-    else:
-        await place.all_committed()
-        await breaking.terminate()
-    mended = await side.start(publishing.__name__, name="mended")
-    await side.feed.offer_all(batch_of("mended", 3))
-    await place.all_committed()
-    await mended.terminate()
-
-
-async def test_a_slow_agent_does_not_block_another_role(kafka_bootstrap: str, databases: Databases) -> None:
-    """Two plain agents share one app, whose drain waits for the slow one; ours are two apps, one per role.
-
-    Nothing is lost here: what is compared is how much slow work is done before the first quick event.
-    """
-    async with sides(kafka_bootstrap, databases) as both:
-        for side in both:
-            await make_topics(kafka_bootstrap, **{quick_of(side.place.topic): 1})
-        plain, ours = await asyncio.gather(*(slow_before_quick(side) for side in both))
-        assert plain >= SLOW - 2 * SMALL_BUFFER
-        assert ours <= 2
-        await asyncio.gather(*(side.place.all_committed() for side in both))
-        await end([worker for side in both for worker in side.workers])
-        quick = {"quick"}
-        assert await both[1].place.effects() == await accepted_ids(both[1]) | quick
-        assert [worker.ending for worker in both[1].workers] == [0, 0]
-
-
-async def slow_before_quick(side: Side) -> int:
-    """How many slow events were done when the quick one was, which came when the first slow one had begun."""
-    quick_topic = quick_of(side.place.topic)
-    if side.place.flavour == "plain":
-        slow = quick = await side.start(two_roles.__name__, faust={"stream_buffer_maxsize": SMALL_BUFFER})
-    else:
-        spec = side.spec(name="quick")
-        slow = await side.start(name="slow")
-        quick = await side.run(msgspec.structs.replace(spec, topic=quick_topic, group=f"{spec.group}-quick"))
-    await side.feed.offer_all(batch_of("slow", SLOW, 0.25))
-    await slow.said("began slow0")
-    await produce(side.place.bootstrap, quick_topic, [Event("quick").encode()])
-    await quick.said("done quick")
-    return len([done for done in slow.ids("done") if done != "quick"])
-
-
-def batch_of(name: str, count: int, sleep_s: float = 0.0) -> list[Event]:
-    return [Event(f"{name}{number}", sleep_s) for number in range(count)]
-
-
 async def start_both(both: tuple[Side, Side]) -> list[Worker]:
     return await asyncio.gather(*(side.start(instance_id="only") for side in both))
 
@@ -192,17 +82,3 @@ async def offer_work(both: tuple[Side, Side], workers: list[Worker]) -> None:
         await side.feed.offer_all(batch_of("during", 40, 0.1))
         await side.feed.accepted()
     await asyncio.gather(*(worker.said("done during1") for worker in workers))
-
-
-async def has_committed(side: Side, offset: int) -> bool:
-    place = side.place
-    return await committed(place.bootstrap, place.group, place.topic) == offset
-
-
-async def accepted_ids(side: Side) -> set[str]:
-    return {event.id for event in await side.feed.accepted()}
-
-
-async def outputs_of(side: Side) -> set[str]:
-    records = await read_all(side.place.bootstrap, output_of(side.place.topic))
-    return {msgspec.json.decode(record.value, type=Event).id for record in records}

@@ -23,7 +23,7 @@ from schemas.plans import PLAN_TERMS, Plan
 from schemas.topics import CAPTURES, TOPICS
 from tests.support.broker import lag, read_all
 from tests.support.pipeline import Client, Pipeline, alert_text, client_of, temporary_pipeline
-from tests.support.processes import descendants, survivors
+from tests.support.processes import descendants
 from tests.support.waiting import eventually
 
 SOAK = bool(os.environ.get("ALERTS_SOAK"))  # noqa: TID251 - chosen by `make soak`
@@ -150,17 +150,6 @@ async def test_every_record_of_every_topic_has_its_envelope(pipeline: Pipeline, 
         "captures.events",
         "tenants",
     }
-
-
-async def test_sigkill_of_the_supervisor_leaves_nothing_behind() -> None:
-    """With the supervisor gone, every process of the stack ends at once."""
-    with temporary_pipeline() as pipeline:
-        await pipeline.ready()
-        family = descendants(pipeline.process.pid)
-        pipeline.process.kill()
-        pipeline.process.wait()
-        assert len(family) > len(INSTANCES)
-        assert survivors(family, 5) == {}
 
 
 async def crowded(pipeline: Pipeline, client: Client) -> Client:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from api.tenants import Tenants
 from api.users import CreatedUser, NewUser
@@ -80,14 +81,16 @@ async def site(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Site]:
         operations=OperationsSettings.model_validate({}),
         logging=LoggingSettings.model_validate({}),
     )
-    async with (
-        pool_of(postgres_url) as pool,
-        serve_sink(sink, ProcessContext()),
-        running_ingress(kafka_bootstrap) as ingress,
-    ):
-        await ingress.until_ready()
-        clock = SystemClock()
-        yield Site(postgres_url, ingress, Tenants(pool, KeyRing({"one": KEY}), clock))
+    # the roles share the process with the command, whose output is read
+    with capture_logs():
+        async with (
+            pool_of(postgres_url) as pool,
+            serve_sink(sink, ProcessContext()),
+            running_ingress(kafka_bootstrap) as ingress,
+        ):
+            await ingress.until_ready()
+            clock = SystemClock()
+            yield Site(postgres_url, ingress, Tenants(pool, KeyRing({"one": KEY}), clock))
 
 
 async def test_an_operators_list_is_in_force_at_the_ingress(site: Site) -> None:

@@ -23,9 +23,10 @@ from runtime.clock import SystemClock
 from runtime.ids import lowest_id_at, unix_ms_of, uuid7
 from runtime.postgres import Pool
 from runtime.sql import load_queries
-from schemas.records import CaptureEvent, CaptureEventKind, Picture, Signal
+from schemas.records import CaptureEventKind, Picture, Signal
 from sinks.capture_store import CaptureStore
 from tests.support.api import ReadSide, new_signal, pool_of, serve_read_side, store
+from tests.support.signals import new_event
 from tests.support.tenants import insert_tenant, new_customer
 from tests.support.wire import open_wire
 
@@ -105,17 +106,7 @@ async def make_scene(api: ReadSide, pool: Pool) -> Scene:
 async def complete(pool: Pool, signal: Signal, key: str = PICTURE_KEY) -> None:
     """What the sink does when the picture is there."""
     picture = Picture(key=key, size_bytes=1, width_px=1, height_px=1, captured_at=signal.received_at)
-    event = CaptureEvent(
-        kind=CaptureEventKind.COMPLETED,
-        signal_ids=[signal.signal_id],
-        user_id=signal.user_id,
-        plan=signal.plan,
-        request_no=1,
-        occurred_at=signal.received_at,
-        tries=1,
-        fence=0,
-        picture=picture,
-    )
+    event = new_event(signal, CaptureEventKind.COMPLETED, picture=picture)
     await CaptureStore(pool).apply([event])
 
 

@@ -32,7 +32,7 @@ from sinks.command import serve_sink
 from sinks.settings import SinkSettings
 from tests.support.broker import admin_of, committed, lag, make_topics, produce
 from tests.support.signals import metadata_of, new_event, new_signal
-from tests.support.stack import ROOT, Databases, kafka_node, postgres_cluster
+from tests.support.stack import ROOT, Databases, postgres_cluster
 from tests.support.tenants import Customer, create_local_topics, insert_tenant, kafka_settings, new_customer
 from tests.support.waiting import eventually
 
@@ -172,13 +172,6 @@ class Backup:
 
 
 @pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """A broker of its own: the sink's group has read it from the beginning."""
-    with kafka_node() as node:
-        yield node.bootstrap
-
-
-@pytest.fixture(scope="module")
 def fresh_cluster() -> Iterator[PostgresCluster]:
     """Another server, without any role of ours."""
     with postgres_cluster() as cluster:
@@ -186,16 +179,16 @@ def fresh_cluster() -> Iterator[PostgresCluster]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def store(bootstrap: str, postgres_url: str) -> AsyncIterator[Store]:
-    await create_local_topics(bootstrap)
+async def store(own_bootstrap: str, postgres_url: str) -> AsyncIterator[Store]:
+    await create_local_topics(own_bootstrap)
     customer = new_customer()
     async with (
         open_pool(PostgresSettings.model_validate({"url": postgres_url}), "test") as pool,
-        open_publisher(kafka_settings(bootstrap), "test") as publisher,
+        open_publisher(kafka_settings(own_bootstrap), "test") as publisher,
     ):
         await insert_tenant(pool, customer)
         await pool.execute(f"CREATE ROLE {ROLE} NOLOGIN; GRANT SELECT ON signals TO {ROLE}")
-        yield Store(bootstrap, postgres_url, publisher, customer)
+        yield Store(own_bootstrap, postgres_url, publisher, customer)
         await pool.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
-from structlog.testing import capture_logs
 
 from deploy.cli import main
 from processors.parse import parse_webhook
@@ -20,9 +19,7 @@ from runtime.clock import SystemClock
 from runtime.deadletter_postmark import postmark_headers
 from runtime.deadletters import DeadLetter, deadletter_message
 from runtime.errors import InvalidError
-from runtime.postgres import open_pool
-from runtime.publisher import Message, open_publisher, sent_bytes
-from runtime.settings import PostgresSettings
+from runtime.publisher import Message, sent_bytes
 from runtime.streams.record import StreamRecord, TopicPartition
 from schemas.records import Lane
 from schemas.topics import (
@@ -34,33 +31,18 @@ from schemas.topics import (
     WEBHOOKS_REFUSED,
 )
 from tests.support.broker import read_all
-from tests.support.buried import OLD, BuriedPipeline, letter_of, webhook
+from tests.support.buried import OLD, BuriedPipeline, buried_pipeline, letter_of, webhook
 from tests.support.deadletters import postmark_of
 from tests.support.role_process import RoleProcess
-from tests.support.stack import kafka_node
-from tests.support.tenants import create_local_topics, kafka_settings
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """A broker of its own: here every letter is known."""
-    with kafka_node() as node:
-        yield node.bootstrap
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pipeline(bootstrap: str, postgres_url: str) -> AsyncIterator[BuriedPipeline]:
-    await create_local_topics(bootstrap)
-    # the roles share the process with the command, whose output is read
-    with capture_logs():
-        async with (
-            open_pool(PostgresSettings.model_validate({"url": postgres_url}), "test") as pool,
-            open_publisher(kafka_settings(bootstrap), "test") as publisher,
-        ):
-            yield BuriedPipeline(bootstrap, postgres_url, pool, publisher)
+async def pipeline(own_bootstrap: str, postgres_url: str) -> AsyncIterator[BuriedPipeline]:
+    async with buried_pipeline(own_bootstrap, postgres_url) as pipeline:
+        yield pipeline
 
 
 def break_parser(monkeypatch: pytest.MonkeyPatch) -> None:

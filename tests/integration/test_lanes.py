@@ -1,7 +1,7 @@
 """Lanes on a real broker: what overflows becomes a stored signal, and no lane waits for another."""
 
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -26,7 +26,6 @@ from sinks.command import serve_sink
 from sinks.settings import SinkSettings
 from tests.support.broker import lag, read_all
 from tests.support.pipeline import role_process
-from tests.support.stack import kafka_node
 from tests.support.tenants import (
     Customer,
     create_local_topics,
@@ -45,19 +44,12 @@ COMMON = (OperationsSettings.model_validate({}), LoggingSettings.model_validate(
 _IDS = SignalIds(SystemClock())
 
 
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """A broker of its own: the lanes' groups start at the beginning of its topics."""
-    with kafka_node() as node:
-        yield node.bootstrap
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def customer(bootstrap: str) -> Customer:
+async def customer(own_bootstrap: str) -> Customer:
     """A tenant that every directory knows."""
-    await create_local_topics(bootstrap)
+    await create_local_topics(own_bootstrap)
     customer = new_customer()
-    await publish_tenants(bootstrap, customer)
+    await publish_tenants(own_bootstrap, customer)
     return customer
 
 
@@ -129,12 +121,12 @@ async def until_done(bootstrap: str, lane: Lane) -> None:
 
 
 async def test_what_overflows_becomes_a_stored_signal(
-    bootstrap: str, customer: Customer, database_url: str
+    own_bootstrap: str, customer: Customer, database_url: str
 ) -> None:
     """One row and one audit row each, in order, that say the lane; beside the same tenant's main alerts."""
-    async with processors(bootstrap, Lane.MAIN, Lane.OVERFLOW), sink(bootstrap, database_url) as pool:
+    async with processors(own_bootstrap, Lane.MAIN, Lane.OVERFLOW), sink(own_bootstrap, database_url) as pool:
         await insert_tenant(pool, customer)
-        ids = {lane: await publish(bootstrap, lane, customer, 5) for lane in (Lane.OVERFLOW, Lane.MAIN)}
+        ids = {lane: await publish(own_bootstrap, lane, customer, 5) for lane in (Lane.OVERFLOW, Lane.MAIN)}
         wanted = [*ids[Lane.OVERFLOW], *ids[Lane.MAIN]]
 
         async def stored() -> list[Any]:
@@ -151,51 +143,51 @@ async def test_what_overflows_becomes_a_stored_signal(
 
 
 async def test_a_lane_does_not_wait_for_a_process_that_hangs_or_dies(
-    bootstrap: str, customer: Customer
+    own_bootstrap: str, customer: Customer
 ) -> None:
     """With the overflow's process frozen main goes on; after its kill the next one does what it left."""
-    variables = {"KAFKA_BOOTSTRAP": bootstrap}
+    variables = {"KAFKA_BOOTSTRAP": own_bootstrap}
     with role_process("process", variables):
         with role_process("process-overflow", variables) as overflow:
-            await signals_of(bootstrap, await publish(bootstrap, Lane.OVERFLOW, customer))
-            await until_done(bootstrap, Lane.OVERFLOW)
+            await signals_of(own_bootstrap, await publish(own_bootstrap, Lane.OVERFLOW, customer))
+            await until_done(own_bootstrap, Lane.OVERFLOW)
             overflow.send_signal(signal.SIGSTOP)
-            overflowed = await publish(bootstrap, Lane.OVERFLOW, customer, 20)
-            [main] = await signals_of(bootstrap, await publish(bootstrap, Lane.MAIN, customer))
-            await until_done(bootstrap, Lane.MAIN)
+            overflowed = await publish(own_bootstrap, Lane.OVERFLOW, customer, 20)
+            [main] = await signals_of(own_bootstrap, await publish(own_bootstrap, Lane.MAIN, customer))
+            await until_done(own_bootstrap, Lane.MAIN)
             assert main.lane is Lane.MAIN
-            assert await lag_of(bootstrap, Lane.OVERFLOW) == len(overflowed)
+            assert await lag_of(own_bootstrap, Lane.OVERFLOW) == len(overflowed)
             overflow.kill()
         with role_process("process-overflow", variables):
-            late = await signals_of(bootstrap, overflowed)
-            await until_done(bootstrap, Lane.OVERFLOW)
+            late = await signals_of(own_bootstrap, overflowed)
+            await until_done(own_bootstrap, Lane.OVERFLOW)
     assert [one.signal_id for one in late] == overflowed
     assert {one.lane for one in late} == {Lane.OVERFLOW}
 
 
 async def test_a_lane_that_crawls_holds_up_nobody_and_stops_at_once(
-    bootstrap: str, customer: Customer
+    own_bootstrap: str, customer: Customer
 ) -> None:
     """At one record a second a flood stays in its own topic; a stop leaves what had no turn to the next."""
-    async with processors(bootstrap, Lane.MAIN):
-        async with processors(bootstrap, Lane.OVERFLOW, rate_per_s=1):
-            flood = await publish(bootstrap, Lane.OVERFLOW, customer, 200)
-            await signals_of(bootstrap, flood[:1])
-            main = await signals_of(bootstrap, await publish(bootstrap, Lane.MAIN, customer, 50))
+    async with processors(own_bootstrap, Lane.MAIN):
+        async with processors(own_bootstrap, Lane.OVERFLOW, rate_per_s=1):
+            flood = await publish(own_bootstrap, Lane.OVERFLOW, customer, 200)
+            await signals_of(own_bootstrap, flood[:1])
+            main = await signals_of(own_bootstrap, await publish(own_bootstrap, Lane.MAIN, customer, 50))
         assert {one.lane for one in main} == {Lane.MAIN}
-        assert await lag_of(bootstrap, Lane.OVERFLOW) > 0
-        async with processors(bootstrap, Lane.OVERFLOW, rate_per_s=10_000):
-            late = await signals_of(bootstrap, flood)
-            await until_done(bootstrap, Lane.OVERFLOW)
+        assert await lag_of(own_bootstrap, Lane.OVERFLOW) > 0
+        async with processors(own_bootstrap, Lane.OVERFLOW, rate_per_s=10_000):
+            late = await signals_of(own_bootstrap, flood)
+            await until_done(own_bootstrap, Lane.OVERFLOW)
     assert list(dict.fromkeys(one.signal_id for one in late)) == flood
 
 
-async def test_a_replay_reaches_its_own_topic_alone(bootstrap: str, customer: Customer) -> None:
+async def test_a_replay_reaches_its_own_topic_alone(own_bootstrap: str, customer: Customer) -> None:
     """Subscribers of `signals` never see it."""
-    async with processors(bootstrap, Lane.REPLAY):
-        ids = await publish(bootstrap, Lane.REPLAY, customer, 3)
-        replayed = await signals_of(bootstrap, ids, SIGNALS_REPLAY.name)
-        await until_done(bootstrap, Lane.REPLAY)
+    async with processors(own_bootstrap, Lane.REPLAY):
+        ids = await publish(own_bootstrap, Lane.REPLAY, customer, 3)
+        replayed = await signals_of(own_bootstrap, ids, SIGNALS_REPLAY.name)
+        await until_done(own_bootstrap, Lane.REPLAY)
     assert {one.lane for one in replayed} == {Lane.REPLAY}
-    shown = [decode(record.value, Signal) for record in await read_all(bootstrap, SIGNALS.name)]
+    shown = [decode(record.value, Signal) for record in await read_all(own_bootstrap, SIGNALS.name)]
     assert not {one.signal_id for one in shown} & set(ids)

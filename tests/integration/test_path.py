@@ -30,7 +30,7 @@ from tests.support.broker import produce, read_all
 from tests.support.http import post
 from tests.support.ingress import RunningIngress, running_ingress
 from tests.support.signals import new_event, new_signal
-from tests.support.stack import ROOT, kafka_node
+from tests.support.stack import ROOT
 from tests.support.tenants import (
     CHART_ID,
     Customer,
@@ -111,22 +111,15 @@ class Pipeline:
         return customer
 
 
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """A broker of its own: the roles' groups start at the beginning of its topics."""
-    with kafka_node() as node:
-        yield node.bootstrap
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pipeline(bootstrap: str, postgres_url: str) -> AsyncIterator[Pipeline]:
-    await create_local_topics(bootstrap)
+async def pipeline(own_bootstrap: str, postgres_url: str) -> AsyncIterator[Pipeline]:
+    await create_local_topics(own_bootstrap)
     async with (
         open_pool(PostgresSettings.model_validate({"url": postgres_url}), "test") as pool,
-        running_ingress(bootstrap) as ingress,
+        running_ingress(own_bootstrap) as ingress,
     ):
         await ingress.until_ready()
-        yield Pipeline(bootstrap, postgres_url, ingress, pool)
+        yield Pipeline(own_bootstrap, postgres_url, ingress, pool)
 
 
 async def test_alerts_become_rows_and_capture_requests(pipeline: Pipeline) -> None:

@@ -27,12 +27,13 @@ from runtime.postgres import Pool
 from runtime.process import ProcessContext
 from runtime.settings import StorageSettings, load_section
 from schemas.plans import Plan
-from schemas.records import CaptureEvent, CaptureEventKind, Picture, Signal
+from schemas.records import CaptureEventKind
 from sinks.capture_store import CaptureStore
 from tests.support.api import new_signal, pool_of, store
 from tests.support.capture_parts import KEY_SECRET, capture_request, png_of
 from tests.support.clock import START_MS, FakeClock
 from tests.support.s3proxy import BUCKET, KEY_ID, SECRET, S3Server
+from tests.support.signals import new_event
 from tests.support.tenants import insert_tenant, new_customer, new_user_id
 
 _IDS = SignalIds(SystemClock())
@@ -62,7 +63,9 @@ class Gallery:
             await store(self.pool, signal)
             key = key_of_request(KEY_SECRET, capture_request(1, signal_id=signal.signal_id, user_id=user_id))
             picture = await self.pictures.put(key, png_of(), START_MS)
-            await CaptureStore(self.pool).apply([completed(signal, picture)])
+            await CaptureStore(self.pool).apply(
+                [new_event(signal, CaptureEventKind.COMPLETED, picture=picture)]
+            )
             keys.append(key)
         return keys
 
@@ -77,20 +80,6 @@ class Gallery:
             user_id,
         )
         return pictures, links
-
-
-def completed(signal: Signal, picture: Picture) -> CaptureEvent:
-    return CaptureEvent(
-        kind=CaptureEventKind.COMPLETED,
-        signal_ids=[signal.signal_id],
-        user_id=signal.user_id,
-        plan=signal.plan,
-        request_no=1,
-        occurred_at=signal.received_at,
-        tries=1,
-        fence=0,
-        picture=picture,
-    )
 
 
 @pytest_asyncio.fixture(params=["folder", "bucket"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer
 from click.testing import CliRunner, Result
-from structlog.testing import capture_logs
 
 from processors.command import serve_processors
 from processors.settings import ProcessorSettings
@@ -21,10 +20,9 @@ from runtime.environment import Environment
 from runtime.errors import InvalidError
 from runtime.ids import uuid7
 from runtime.kafka import stop_client
-from runtime.postgres import open_pool
 from runtime.process import ProcessContext
-from runtime.publisher import Message, open_publisher
-from runtime.settings import LoggingSettings, OperationsSettings, PostgresSettings
+from runtime.publisher import Message
+from runtime.settings import LoggingSettings, OperationsSettings
 from runtime.streams.record import StreamRecord, TopicPartition
 from schemas.groups import GROUPS
 from schemas.headers import WEBHOOK_TYPE, CloudEvent, WebhookMetadata, event_headers, webhook_headers
@@ -33,11 +31,9 @@ from schemas.records import Lane
 from schemas.topics import WEBHOOKS_OVERFLOW, WEBHOOKS_RAW, WEBHOOKS_REPLAY
 from sinks.reconcile_command import command
 from tests.support.broker import partitions_of
-from tests.support.buried import OLD, BuriedPipeline, webhook
-from tests.support.stack import kafka_node
+from tests.support.buried import OLD, BuriedPipeline, buried_pipeline, webhook
 from tests.support.tenants import (
     Customer,
-    create_local_topics,
     insert_tenant,
     kafka_settings,
     new_customer,
@@ -50,23 +46,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOUR_MS = 60 * 60 * 1000
 
 
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """A broker of its own: here the groups stand still when a test wants it."""
-    with kafka_node() as node:
-        yield node.bootstrap
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pipeline(bootstrap: str, postgres_url: str) -> AsyncIterator[BuriedPipeline]:
-    await create_local_topics(bootstrap)
-    # the roles share the process with the command, whose output is read
-    with capture_logs():
-        async with (
-            open_pool(PostgresSettings.model_validate({"url": postgres_url}), "test") as pool,
-            open_publisher(kafka_settings(bootstrap), "test") as publisher,
-        ):
-            yield BuriedPipeline(bootstrap, postgres_url, pool, publisher)
+async def pipeline(own_bootstrap: str, postgres_url: str) -> AsyncIterator[BuriedPipeline]:
+    async with buried_pipeline(own_bootstrap, postgres_url) as pipeline:
+        yield pipeline
 
 
 @asynccontextmanager

@@ -10,21 +10,14 @@ from deploy.local.chart.strip import decode
 from runtime.postgres import open_pool
 from runtime.settings import PostgresSettings
 from schemas.records import CaptureEventKind
-from tests.support.capture_pages import browser_of, clean_machine, engine_with
+from tests.support.capture_pages import browser_of, engine_with
 from tests.support.capture_parts import look_alike, name_of, signed_in
 from tests.support.session_life import SessionLife, refused_session
 
+pytestmark = pytest.mark.usefixtures("profiles")
+
 EXPIRED = ("skipped", "session_expired")
 FLAGGED_CHART = "StateFlagged"
-
-
-@pytest.fixture(autouse=True)
-async def profiles(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Path]:
-    """Each test leaves a clean machine."""
-    async with clean_machine(monkeypatch, tmp_path_factory) as folder:
-        yield folder
 
 
 @pytest_asyncio.fixture

@@ -92,11 +92,22 @@ async def bench(pool: Pool, publisher: Publisher, topics: tuple[TopicLog, TopicL
     return Bench(pool, customer, stage, CaptureEventStage(CaptureStore(pool)), *topics)
 
 
-def in_month(customer: Customer, year: int, month: int, day: int = 15) -> Signal:
-    moment_ms = int(datetime(year, month, day, tzinfo=UTC).timestamp() * 1000)
+def in_month(customer: Customer, months_ago: int, day: int = 15) -> Signal:
+    """Recent enough to be kept, while that is less than two years."""
+    moment_ms = int(month_of(months_ago).replace(day=day).timestamp() * 1000)
     return new_signal(
         customer, signal_id=UUID(int=lowest_id_at(moment_ms).int | customer.tenant.user_id.int & 0xFFFFFF)
     )
+
+
+def month_of(months_ago: int) -> datetime:
+    """Its first moment."""
+    years, month = divmod(NOW.year * 12 + NOW.month - 1 - months_ago, 12)
+    return datetime(years, month + 1, 1, tzinfo=UTC)
+
+
+def partition_of_month(months_ago: int) -> str:
+    return f"signals_{month_of(months_ago):%Y_%m}"
 
 
 def records_of(signals: Sequence[Signal]) -> list[StreamRecord]:
@@ -240,26 +251,27 @@ async def test_an_unreadable_record_leaves_its_batch_undone(bench: Bench) -> Non
 
 async def test_months_get_their_partitions_when_a_row_needs_them(bench: Bench) -> None:
     """A batch over several months, old ones included, is stored, each row in its month's partition."""
-    signals = [in_month(bench.customer, year, month) for year, month in ((2026, 1), (2025, 12), (2026, 9))]
+    signals = [in_month(bench.customer, months_ago) for months_ago in (10, 11, 2)]
     await bench.signals.work(records_of(signals))
     places = await bench.pool.fetch("SELECT tableoid::regclass::text AS place FROM signals ORDER BY id")
-    assert [row["place"] for row in places] == ["signals_2025_12", "signals_2026_01", "signals_2026_09"]
+    assert [row["place"] for row in places] == [partition_of_month(months_ago) for months_ago in (11, 10, 2)]
 
 
 @pytest.mark.parametrize("day", [1, 31])
 async def test_the_edges_of_a_month_are_inside(bench: Bench, day: int) -> None:
     """The first millisecond of the first day and the last day both have their place."""
-    signal = in_month(bench.customer, 2026, 3, day)
+    long_month = next(months_ago for months_ago in range(1, 13) if month_of(months_ago).month == 3)
+    signal = in_month(bench.customer, long_month, day)
     await bench.signals.work(records_of([signal]))
     place = await bench.pool.fetchval("SELECT tableoid::regclass::text FROM signals")
-    assert place == "signals_2026_03"
+    assert place == partition_of_month(long_month)
 
 
 async def test_two_sinks_may_need_new_months_at_once(bench: Bench) -> None:
     """Overlapping sets of new months, again and again: nobody fails and nobody waits for ever."""
-    for year in (2025, 2026):
+    for latest in (0, 11):
         batches = [
-            [in_month(bench.customer, year, month) for month in months]
+            [in_month(bench.customer, latest + months_ago) for months_ago in months]
             for months in ((1, 3, 5, 7), (3, 5, 8), (5, 1, 10), (7, 8, 1))
         ]
         stores = [SignalStore(bench.pool) for _ in batches]

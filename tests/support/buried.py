@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from processors.command import serve_processors
 from processors.settings import ProcessorSettings
@@ -18,9 +19,9 @@ from runtime.deadletters_command import command
 from runtime.environment import Environment
 from runtime.errors import InvalidError
 from runtime.ids import SignalIds, received_at_of
-from runtime.postgres import Pool
+from runtime.postgres import Pool, open_pool
 from runtime.process import ProcessContext
-from runtime.publisher import KafkaPublisher, Message
+from runtime.publisher import KafkaPublisher, Message, open_publisher
 from runtime.settings import LoggingSettings, OperationsSettings, PostgresSettings
 from runtime.streams.record import StreamRecord, TopicPartition
 from schemas.headers import WEBHOOK_TYPE, CloudEvent, WebhookMetadata, event_headers, webhook_headers
@@ -29,7 +30,13 @@ from schemas.topics import WEBHOOKS_RAW
 from sinks.command import serve_sink
 from sinks.settings import SinkSettings
 from tests.support.broker import read_all
-from tests.support.tenants import Customer, insert_tenant, kafka_settings, new_customer
+from tests.support.tenants import (
+    Customer,
+    create_local_topics,
+    insert_tenant,
+    kafka_settings,
+    new_customer,
+)
 from tests.support.waiting import eventually
 
 IDS = SignalIds(SystemClock())
@@ -98,6 +105,18 @@ class BuriedPipeline:
 
     async def held(self, topic: str) -> int:
         return len(await read_all(self.bootstrap, topic))
+
+
+@asynccontextmanager
+async def buried_pipeline(bootstrap: str, database_url: str) -> AsyncIterator[BuriedPipeline]:
+    """On a broker without topics. What the roles log is kept from the output of the command beside them."""
+    await create_local_topics(bootstrap)
+    with capture_logs():
+        async with (
+            open_pool(PostgresSettings.model_validate({"url": database_url}), "test") as pool,
+            open_publisher(kafka_settings(bootstrap), "test") as publisher,
+        ):
+            yield BuriedPipeline(bootstrap, database_url, pool, publisher)
 
 
 def webhook(customer: Customer, body: bytes, topic: str = WEBHOOKS_RAW.name) -> Message:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from itertools import cycle
 from typing import Final
-from urllib.parse import urlsplit
 
-_CHUNK_BYTES: Final = 65_536
+from tests.support.proxy import CHUNK_BYTES, address_in, proxied
+
 # simple queries, each sent alone since its answer is waited for
 _BEGIN: Final = b"Q\x00\x00\x00\x0bBEGIN;\x00"
 _COMMIT: Final = b"Q\x00\x00\x00\x0cCOMMIT;\x00"
@@ -27,10 +27,10 @@ class Cut(StrEnum):
 class CommitProxy:
     """While `cutting`, every other commit of a transaction whose statements held `mark` is cut."""
 
-    def __init__(self, host: str, port: int, mark: bytes) -> None:
+    def __init__(self, url: str, mark: bytes) -> None:
         self.cutting = True
         self.cuts: Counter[Cut] = Counter()
-        self._upstream = host, port
+        self._upstream = address_in(url)
         self._mark = mark
         self._ways = cycle(Cut)
         self._spared = False
@@ -42,19 +42,18 @@ class CommitProxy:
             try:
                 cut = await self._pass_until_cut(reader, there_writer, back)
                 if cut is Cut.AFTER:
-                    assert _COMMITTED in await there_reader.read(_CHUNK_BYTES)
+                    assert _COMMITTED in await there_reader.read(CHUNK_BYTES)
                 if cut is not None:
                     self.cuts[cut] += 1
             finally:
                 back.cancel()
                 there_writer.transport.abort()
-        writer.transport.abort()
 
     async def _pass_until_cut(
         self, reader: asyncio.StreamReader, there: asyncio.StreamWriter, back: "asyncio.Future[None]"
     ) -> Cut | None:
         marked = False
-        while chunk := await reader.read(_CHUNK_BYTES):
+        while chunk := await reader.read(CHUNK_BYTES):
             marked = self._mark in chunk or (marked and chunk != _BEGIN)
             cut = self._cut_now() if marked and chunk == _COMMIT else None
             if cut is Cut.AFTER:
@@ -75,29 +74,14 @@ class CommitProxy:
 @asynccontextmanager
 async def commit_proxy(url: str, mark: bytes) -> AsyncIterator[tuple[CommitProxy, str]]:
     """A proxy before the server of the URL, and the URL that leads through it."""
-    parts = urlsplit(url)
-    proxy = CommitProxy(parts.hostname or "127.0.0.1", parts.port or 5432, mark)
-    serving: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(proxy.serve(reader, writer))
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield proxy, url.replace(f":{parts.port}", f":{port}")
-    finally:
-        server.close()
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+    proxy = CommitProxy(url, mark)
+    async with proxied(url, proxy.serve) as through:
+        yield proxy, through
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
-        while chunk := await reader.read(_CHUNK_BYTES):
+        while chunk := await reader.read(CHUNK_BYTES):
             writer.write(chunk)
             await writer.drain()
     writer.transport.abort()

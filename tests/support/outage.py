@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from deploy.local.child import kill_group
 from deploy.local.kafka import KafkaNode
 from deploy.local.ports import Ports
-from tests.support.stack import LIBRARIES, free_port, run_apart, running, temporary_folder
+from tests.support.stack import formatted_node, running, temporary_folder
 
 
 class FrailBroker:
@@ -51,13 +51,7 @@ class FrailBroker:
 @contextmanager
 def frail_broker() -> Iterator[FrailBroker]:
     """A running broker without topics; gone at the end."""
-    ports = Ports()
-    try:
-        with temporary_folder("kafka") as folder, ExitStack() as lives:
-            node = KafkaNode(folder / "node", LIBRARIES, free_port(ports), free_port(ports), folder / "log")
-            run_apart(node.prepare())
-            broker = FrailBroker(node, lives)
-            broker.start()
-            yield broker
-    finally:
-        ports.close()
+    with closing(Ports()) as ports, temporary_folder("kafka") as folder, ExitStack() as lives:
+        broker = FrailBroker(formatted_node(folder, ports), lives)
+        broker.start()
+        yield broker

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from api.tenants import Tenants
 from api.users import NewUser
 from capture.attempt import Renderer, Studio
-from capture.course import WorkerParts
+from capture.course import Publish, WorkerParts
 from capture.session import SessionStore, TradingViewSession
 from capture.storage import PictureFolder
 from capture.worker import CaptureWorker, WorkerLimits
@@ -81,7 +81,9 @@ class SessionLife:
 
     async def capture(self, renderer: Renderer, *requests: CaptureRequest) -> None:
         """Until they have ended. By a worker that remembers nothing of those before it."""
-        async with self._working(renderer) as worker:
+        store = SessionStore(self.pool, RING)
+        studio = Studio(renderer, store, PictureFolder(self.folder), name_of, CLOCK)
+        async with working(studio, self.publish, WorkerLimits(slots=1, tries=3, capacity=10)) as worker:
             ended = [_Ended() for _request in requests]
             for request, ticket in zip(requests, ended, strict=True):
                 await worker.submit(request, ticket)
@@ -107,20 +109,20 @@ class SessionLife:
         """Of the ends that went out."""
         return [event.kind for event in self.events if event.kind is not CaptureEventKind.STARTED]
 
-    @asynccontextmanager
-    async def _working(self, renderer: Renderer) -> AsyncIterator[CaptureWorker]:
-        store = SessionStore(self.pool, RING)
-        studio = Studio(renderer, store, PictureFolder(self.folder), name_of, CLOCK)
-        parts = WorkerParts(
-            studio, MemoryAccounts(), MemoryProgress(), self.publish, CLOCK, create_metrics(), lambda: 0.5
-        )
-        worker = CaptureWorker(parts, WorkerLimits(slots=1, tries=3, capacity=10))
-        running = asyncio.create_task(worker.run())
-        try:
-            yield worker
-        finally:
-            await worker.drain(10)
-            await running
+
+@asynccontextmanager
+async def working(studio: Studio, publish: Publish, limits: WorkerLimits) -> AsyncIterator[CaptureWorker]:
+    """A worker that nobody shares accounts with; drained on exit."""
+    parts = WorkerParts(
+        studio, MemoryAccounts(), MemoryProgress(), publish, CLOCK, create_metrics(), lambda: 0.5
+    )
+    worker = CaptureWorker(parts, limits)
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        await worker.drain(10)
+        await running
 
 
 def refused_session() -> TradingViewSession:

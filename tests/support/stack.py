@@ -2,12 +2,15 @@
 
 import asyncio
 import random
+import re
+import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,6 +30,8 @@ LIBRARIES: Final = ROOT / ".local/opt/kafka/libs"
 _START_DEADLINE_S: Final = 60
 _STOP_DEADLINE_S: Final = 15
 _TEMPLATE: Final = "alerts_template"
+# hundreds of databases come and go: each would wake a vacuum
+_QUICK: Final = {"fsync": "off", "synchronous_commit": "off", "autovacuum": "off"}
 # below the range from which the kernel takes ports of outgoing connections
 _LOWEST_PORT: Final = 20_000
 _HIGHEST_PORT: Final = 30_000
@@ -67,21 +72,46 @@ def running(program: Program, check: Callable[[], Awaitable[None]]) -> Iterator[
 @contextmanager
 def kafka_node() -> Iterator[KafkaNode]:
     """A running broker without topics."""
-    ports = Ports()
-    with temporary_folder("kafka") as folder:
-        node = KafkaNode(folder / "node", LIBRARIES, free_port(ports), free_port(ports), folder / "log")
-        run_apart(node.prepare())
+    with closing(Ports()) as ports, temporary_folder("kafka") as folder:
+        node = formatted_node(folder, ports)
         with running(node.program(), lambda: check_kafka(node.bootstrap)):
             yield node
-    ports.close()
+
+
+def formatted_node(folder: Path, ports: Ports) -> KafkaNode:
+    """Ready to be started, with its log in the folder. Its data is a copy: formatting takes a Java."""
+    node = KafkaNode(folder / "node", LIBRARIES, free_port(ports), free_port(ports), folder / "log")
+    for place, content in _formatted().items():
+        path = node.folder / "data" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    properties = node.folder / "data/meta.properties"
+    text = re.sub(r"(?m)^cluster\.id=.*", f"cluster.id={_new_cluster_id()}", properties.read_text())
+    properties.write_text(text)
+    run_apart(node.prepare())
+    return node
+
+
+@cache
+def _formatted() -> dict[Path, bytes]:
+    """The files of a node that never ran, by their place in its data."""
+    with temporary_folder("kafka") as folder:
+        node = KafkaNode(folder, LIBRARIES, 0, 0, folder / "log")
+        run_apart(node.prepare())
+        data = folder / "data"
+        return {path.relative_to(data): path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+
+def _new_cluster_id() -> str:
+    # the form that Kafka's own tool gives it, and with a first letter that is no option's
+    return "t" + secrets.token_urlsafe(16)[:21]
 
 
 @contextmanager
 def postgres_cluster() -> Iterator[PostgresCluster]:
     """A running server with an empty database. Not crash-safe: it does not wait for the disk."""
-    ports = Ports()
-    settings = {**SETTINGS, "fsync": "off", "max_connections": "200"}
-    with temporary_folder("postgres") as folder:
+    settings = {**SETTINGS, **_QUICK, "max_connections": "200"}
+    with closing(Ports()) as ports, temporary_folder("postgres") as folder:
         cluster = PostgresCluster.open(
             folder / "cluster",
             free_port(ports),
@@ -95,7 +125,6 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
                 yield cluster
         finally:
             cluster.close()
-    ports.close()
 
 
 class Databases:

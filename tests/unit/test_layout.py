@@ -3,6 +3,7 @@
 import ast
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,11 @@ OURS: Final = {*PACKAGES, "tests"}
 def modules(*folders: str) -> Iterator[Path]:
     for folder in folders:
         yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -53,16 +59,14 @@ def test_imports_follow_the_design(package: str) -> None:
     found = {
         name(path): wrong
         for path in modules(package)
-        if (wrong := forbidden.intersection(imported(ast.parse(path.read_text()))))
+        if (wrong := forbidden.intersection(imported(parsed(path))))
     }
     assert found == {}
 
 
 def test_the_product_does_not_need_its_tests() -> None:
     """Nothing that is installed imports from `tests`."""
-    assert [
-        name(path) for path in modules(*PACKAGES) if "tests" in imported(ast.parse(path.read_text()))
-    ] == []
+    assert [name(path) for path in modules(*PACKAGES) if "tests" in imported(parsed(path))] == []
 
 
 def test_every_package_is_installed() -> None:
@@ -80,7 +84,7 @@ def test_every_test_says_what_it_shows() -> None:
         f"{name(path)}:{function.lineno} {function.name}"
         for path in modules("tests")
         if path.name.startswith("test_")
-        for function in functions(ast.parse(path.read_text()))
+        for function in functions(parsed(path))
         if function.name.startswith("test_") and not ast.get_docstring(function)
     ]
     assert silent == []
@@ -91,7 +95,7 @@ def test_functions_are_short() -> None:
     long = [
         f"{name(path)}:{function.lineno} {function.name}"
         for path in modules(*PACKAGES, "tests")
-        for function in functions(ast.parse(path.read_text()))
+        for function in functions(parsed(path))
         if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES
     ]
     assert long == []

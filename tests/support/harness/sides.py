@@ -77,3 +77,7 @@ async def sides(bootstrap: str, databases: Databases) -> AsyncIterator[tuple[Sid
 async def end(workers: Iterable[Worker]) -> list[Ending]:
     """Ask all to stop at once."""
     return await asyncio.gather(*(worker.terminate() for worker in workers))
+
+
+def batch_of(name: str, count: int, sleep_s: float = 0.0) -> list[Event]:
+    return [Event(f"{name}{number}", sleep_s) for number in range(count)]
