@@ -144,8 +144,8 @@ class LiveBrowser:
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         errors = open(self.process.errors_fd, "rb", 0)  # noqa: SIM115, ASYNC230, PTH123 - the transport closes it
-        self._errors, _ = await loop.connect_read_pipe(lambda: self._stderr, errors)
         await self.connection.open(self.process.commands_fd, self.process.replies_fd)
+        self._errors, _ = await loop.connect_read_pipe(lambda: self._stderr, errors)
         await self.connection.send("Browser.getVersion", deadline_s=START_DEADLINE_S)
         self.connection.on("Target.targetCreated", self._refuse_popup)
         self.contexts.puppet = await pyppeteer.browser.Browser.create(self.connection, [], False, None)

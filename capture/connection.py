@@ -108,8 +108,10 @@ class PipeConnection(_ContainedEmitter):
     async def open(self, commands_fd: int, replies_fd: int) -> None:
         """Take over both descriptors."""
         loop = asyncio.get_running_loop()
-        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(commands_fd, "wb", 0))
-        self._reader, _ = await loop.connect_read_pipe(lambda: self._replies, os.fdopen(replies_fd, "rb", 0))
+        # files before the first await: whoever ends it there leaves nothing open
+        commands, replies = os.fdopen(commands_fd, "wb", 0), os.fdopen(replies_fd, "rb", 0)
+        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, commands)
+        self._reader, _ = await loop.connect_read_pipe(lambda: self._replies, replies)
 
     def send(
         self, method: str, params: Parameters | None = None, deadline_s: float = COMMAND_DEADLINE_S

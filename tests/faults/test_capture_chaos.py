@@ -62,13 +62,13 @@ async def test_every_request_ends_once_whatever_dies(
     requests = await stored_requests(group)
     async with serving(look_alike()) as origin:
         sink = place.role("sink")
-        doomed, steady, successor = (place.browser_worker(origin, browser_path) for _worker in range(3))
-        await started(sink, doomed, steady)
-        idle = open_files(pid_of(steady))
+        *pair, successor = (place.browser_worker(origin, browser_path) for _worker in range(3))
+        await started(sink, *pair)
+        idle = min((open_files(pid_of(worker)) for worker in pair), key=len)
         await group.ask(*requests)
-        async with browsers_dying(group, [doomed, steady, successor]) as killed:
+        async with browsers_dying(group, [*pair, successor]) as killed:
             await until_final(group, len(requests) // 3)
-            await kill_at_work(group, doomed)
+            doomed, steady = await kill_at_work(group, pair)
             successor.start()
             before_bytes = memory_bytes(pid_of(steady))
             await until_final(group, len(requests))
@@ -143,18 +143,24 @@ def browsers_of(worker: RoleProcess) -> list[int]:
     return [pid for pid, command in children if "headless-shell" in command and "--type=" not in command]
 
 
-async def kill_at_work(group: CaptureGroup, worker: RoleProcess) -> None:
-    """SIGKILL while a page of it is open; all of its browsers end with it."""
+async def kill_at_work(group: CaptureGroup, pair: list[RoleProcess]) -> tuple[RoleProcess, RoleProcess]:
+    """SIGKILL one of two, while a page of it is open; all of its browsers end with it. It, and the other."""
 
-    async def has_page() -> bool:
-        return any("--type=renderer" in command for command in worker.children().values())
+    async def at_work() -> RoleProcess | None:
+        return next((worker for worker in pair if has_page(worker)), None)
 
-    await eventually(has_page)
+    worker = await eventually(at_work)
+    [other] = [one for one in pair if one is not worker]
     children = worker.children()
     group.place.workers.remove(worker)
     os.kill(pid_of(worker), signal.SIGKILL)
     assert await asyncio.to_thread(survivors, children, 5.0) == {}
     worker.close()
+    return worker, other
+
+
+def has_page(worker: RoleProcess) -> bool:
+    return any("--type=renderer" in command for command in worker.children().values())
 
 
 async def until_as_few_files(worker: RoleProcess, idle: list[str]) -> None:
