@@ -21,7 +21,7 @@ def command(context: click.Context) -> None:
       alerts capture try --user 019a0000-0000-7000-8000-00000000000a --symbol BINANCE:BTCUSDT
     """  # noqa: D301 - \b is click's mark for lines that stay as they are
     if context.invoked_subcommand is None:
-        run_command("capture", CaptureSettings, serve_capture, context.obj.values)
+        run_command("capture", CaptureSettings, serve_capture, context.obj.values, plain_loop=True)
 
 
 command.add_command(try_capture)

@@ -24,6 +24,7 @@ from capture.errors import (
     TargetGoneError,
 )
 from capture.strays import TaskLoop
+from runtime.errors import FatalError
 from runtime.logging import get_logger
 
 COMMAND_DEADLINE_S: Final = 10.0
@@ -106,8 +107,10 @@ class PipeConnection(_ContainedEmitter):
         self._closed_callback: Callable[[], None] | None = None
 
     async def open(self, commands_fd: int, replies_fd: int) -> None:
-        """Take over both descriptors."""
+        """Take over both descriptors. Raises `FatalError` on a loop that would close them twice."""
         loop = asyncio.get_running_loop()
+        if type(loop).__module__.startswith("uvloop"):
+            raise FatalError("uvloop closes pipes twice")
         # files before the first await: whoever ends it there leaves nothing open
         commands, replies = os.fdopen(commands_fd, "wb", 0), os.fdopen(replies_fd, "rb", 0)
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, commands)

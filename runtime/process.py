@@ -68,9 +68,15 @@ Role = Callable[[ProcessContext], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
+    """`plain_loop` is for who opens pipes.
+
+    uvloop closes the descriptor of a pipe twice, and in between it may be another thread's.
+    """
+
     name: str
     logging: LoggingSettings
     operations: OperationsSettings
+    plain_loop: bool = False
 
 
 def run_role(settings: ProcessSettings, role: Role) -> int:
@@ -105,14 +111,19 @@ Serve = Callable[[SettingsT, ProcessContext], AbstractAsyncContextManager[None]]
 
 
 def run_command(
-    name: str, kind: type[SettingsT], serve: Serve[SettingsT], values: Mapping[str, str]
+    name: str,
+    kind: type[SettingsT],
+    serve: Serve[SettingsT],
+    values: Mapping[str, str],
+    *,
+    plain_loop: bool = False,
 ) -> NoReturn:
     """What `alerts <role>` does: load the role's settings, run it, exit with its code.
 
     Raises `SettingsError` before anything is started.
     """
     settings = load_settings(kind, values)
-    process = ProcessSettings(name, settings.logging, settings.operations)
+    process = ProcessSettings(name, settings.logging, settings.operations, plain_loop)
     sys.exit(run_role(process, lambda context: serve(settings, context)))
 
 

@@ -1,13 +1,15 @@
 """Fixtures of all tests. Servers start with the first test that asks for one."""
 
+import asyncio
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 from deploy.local.browser import find_browser
@@ -58,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for place, path in enumerate(waiting):
         order.insert(place * _FILES_APART, path)
     items[:] = [item for path in order for item in files[path]]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the role runs on; a browser's pipes are not for uvloop."""
+    has_pipes = "capture" in str(item.path) or "browser_path" in getattr(item, "fixturenames", ())
+    return {"asyncio": asyncio.new_event_loop} if has_pipes else {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -70,7 +70,7 @@ def main() -> None:
     quick = partial(AccountTerms, ttl_s=3.0, renew_every_s=0.5, give_up_s=2.0, hold_s=1.0)
     parts["AccountTerms"] = quick
     parts["StreamSettings"] = partial(StreamSettings, session_timeout_s=10.0)
-    run_command("capture", CaptureSettings, capture.agent.serve_capture, values)
+    run_command("capture", CaptureSettings, capture.agent.serve_capture, values, plain_loop=True)
 
 
 if __name__ == "__main__":

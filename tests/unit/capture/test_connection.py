@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from capture.connection import FlatSession, PipeConnection
 from capture.errors import (
@@ -14,6 +15,7 @@ from capture.errors import (
     CommandRefusedError,
     TargetGoneError,
 )
+from runtime.errors import FatalError
 
 PAGE = {"targetId": "T1", "type": "page"}
 
@@ -230,3 +232,16 @@ async def test_strays_of_the_library_end_with_the_connection(connection: PipeCon
 
 async def _fail() -> None:
     raise LookupError
+
+
+def test_no_browser_is_driven_on_a_loop_that_closes_pipes_twice() -> None:
+    """Its second close would hit whatever another thread has opened meanwhile."""
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        pytest.raises(FatalError, match="uvloop"),
+    ):
+        runner.run(_open_nothing())
+
+
+async def _open_nothing() -> None:
+    await PipeConnection().open(-1, -1)
