@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import faust
 from aiokafka import TopicPartition
+from faust.sensors.base import SensorDelegate
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 
@@ -173,6 +174,14 @@ class SafeTransport(driver.Transport):  # type: ignore[misc]
     Producer = IdempotentProducer
 
 
+class NoSensors(SensorDelegate):  # type: ignore[misc]
+    """Hears of nothing."""
+
+    def on_rebalance_start(self, _app: Any) -> Any:
+        """Faust logs a warning, twice a rebalance, when there is nothing to hand back."""
+        return {"": None}
+
+
 class NoTables(TableManager):  # type: ignore[misc]
     """The original waits a second for tables to be registered; ours have none."""
 
@@ -193,7 +202,7 @@ class SafeApp(faust.App):  # type: ignore[misc]
     def on_init_dependencies(self) -> Any:
         """Without the monitor among the sensors: several calls an event, for figures that nobody reads."""
         services = list(super().on_init_dependencies())
-        self.sensors.remove(self.monitor)
+        self.sensors = NoSensors(self)
         return services
 
     def _new_transport(self) -> SafeTransport:

@@ -21,6 +21,7 @@ from runtime.deadletters import DeadLetter, deadletter_message
 from runtime.errors import InvalidError
 from runtime.publisher import Message, sent_bytes
 from runtime.streams.record import StreamRecord, TopicPartition
+from runtime.streams.settle import BUG_TRIES
 from schemas.records import Lane
 from schemas.topics import (
     DEADLETTERS,
@@ -150,7 +151,7 @@ async def test_a_letter_that_dies_again_counts_on(
             assert (await pipeline.run("redrive", "--tenant", tenant, "--yes")).exit_code == 0
             letters = await pipeline.until_listed(2, "--tenant", tenant)
     second = max(letters, key=lambda letter: letter["failed_at"])
-    assert (second["attempts"], second["redrives"]) == (6, 1)
+    assert (second["attempts"], second["redrives"]) == (first["attempts"] + BUG_TRIES, 1)
     assert (second["first_seen"], second["topic"]) == (first["first_seen"], WEBHOOKS_RAW.name)
     assert second["offset"] != first["offset"] or second["partition"] != first["partition"]
 

@@ -61,3 +61,28 @@ def test_tls_without_a_password_is_tls() -> None:
     assert app.conf.broker_credentials.protocol.value == "SSL"
     assert app.conf.broker_credentials.context.check_hostname
     assert create_app("group", load_section(KafkaSettings, PLAIN)).conf.broker_credentials is None
+
+
+async def test_no_sensor_hears_of_events() -> None:
+    """Each would cost calls an event; and a rebalance has something to hand back, or Faust logs a warning."""
+    app = create_app("group", load_section(KafkaSettings, PLAIN))
+    app.on_init_dependencies()
+    assert list(app.sensors) == []
+    assert app.sensors.on_rebalance_start(app)
+
+
+async def test_an_app_does_not_wait_for_tables() -> None:
+    """The original sleeps a second at each start before it looks whether there are any."""
+    app = create_app("group", load_section(KafkaSettings, PLAIN))
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    app.tables.sleep = sleep
+    app.tables.recovery.start = _nothing
+    await app.tables.on_start()
+    assert slept == []
+
+
+async def _nothing() -> None: ...
