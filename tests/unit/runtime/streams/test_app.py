@@ -1,5 +1,7 @@
 """The settings that keep records safe."""
 
+from types import SimpleNamespace
+
 from runtime.settings import KafkaSettings, load_section
 from runtime.streams.app import create_app
 
@@ -66,6 +68,7 @@ def test_tls_without_a_password_is_tls() -> None:
 async def test_no_sensor_hears_of_events() -> None:
     """Each would cost calls an event; and a rebalance has something to hand back, or Faust logs a warning."""
     app = create_app("group", load_section(KafkaSettings, PLAIN))
+    app.boot_strategy = SimpleNamespace(server=list)
     app.on_init_dependencies()
     assert list(app.sensors) == []
     assert app.sensors.on_rebalance_start(app)
@@ -80,7 +83,8 @@ async def test_an_app_does_not_wait_for_tables() -> None:
         slept.append(seconds)
 
     app.tables.sleep = sleep
-    app.tables.recovery.start = _nothing
+    app.tables._update_channels = _nothing
+    app.tables._recovery = SimpleNamespace(start=_nothing)
     await app.tables.on_start()
     assert slept == []
 
