@@ -87,9 +87,10 @@ def run_role(settings: ProcessSettings, role: Role) -> int:
     """
     setup_logging(settings.logging, settings.name)
     try:
-        # also for the loops of threads
         sys.setswitchinterval(THREAD_SWITCH_S)
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        if not settings.plain_loop:
+            # also for the loops of threads
+            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         return asyncio.run(_serve(settings, role))
     except FatalError as error:
         log.error("process_failed", error=type(error).__name__, detail=str(error))  # noqa: TRY400 - no traceback
