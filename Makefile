@@ -16,7 +16,7 @@ run: ## install what is missing and start the whole pipeline on this machine
 
 test: ## run the tests; make test ARGS="-k word" runs some of them
 	@$(INSTALL) test
-	@exec $(PYTHON) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(PYTHON) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: ## run the fault tests in their full sizes
 	@$(INSTALL) test

@@ -26,7 +26,7 @@ from tests.support.stack import Databases, run_apart
 from tests.support.waiting import eventually
 
 IDS = SignalIds(SystemClock())
-QUICK = AccountTerms(ttl_s=0.3, renew_every_s=0.05, give_up_s=0.2, hold_s=0.2)
+QUICK = AccountTerms(ttl_s=1.5, renew_every_s=0.05, give_up_s=0.2, hold_s=0.2)
 
 
 @pytest.fixture(scope="module")
