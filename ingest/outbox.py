@@ -78,11 +78,13 @@ class Outbox:
 
     async def close(self) -> None:
         """Stops handing over, and gives up on everything that waits for that."""
-        sending = [lane.sending for lane in self._lanes.values() if lane.sending is not None]
+        # a lane that only asks for its topic's partitions takes itself off the list when it is cancelled
+        lanes = list(self._lanes.values())
+        sending = [lane.sending for lane in lanes if lane.sending is not None]
         for task in sending:
             task.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
-        for lane in self._lanes.values():
+        for lane in lanes:
             self._settle(list(lane.waiting), Fate.REFUSED)
 
     def _line_up(self, waiting: Waiting) -> None:

@@ -220,5 +220,21 @@ async def test_closing_gives_up_on_what_waits() -> None:
     assert not handed_over.fate.done()
 
 
+async def test_closing_gives_up_on_what_waits_for_its_topics_partitions() -> None:
+    """As while no broker answers: its sender need not wait for the deadline."""
+    bench, asked = Bench(), asyncio.Event()
+
+    async def never(_topic: str) -> set[int]:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()
+
+    bench.producer.partitions_for = never  # type: ignore[method-assign]
+    waiting = bench.put(b"value")
+    await asyncio.wait_for(asked.wait(), DEADLINE_S)
+    await bench.outbox.close()
+    assert waiting.fate.done()
+    assert await fate_of(waiting) is Fate.REFUSED
+
+
 async def _is(record: Waiting) -> bool:
     return record.handed_over
