@@ -226,7 +226,7 @@ async def test_closing_gives_up_on_what_waits_for_its_topics_partitions() -> Non
 
     async def never(_topic: str) -> set[int]:
         asked.set()
-        return await asyncio.get_running_loop().create_future()
+        return set(await asyncio.get_running_loop().create_future())
 
     bench.producer.partitions_for = never  # type: ignore[method-assign]
     waiting = bench.put(b"value")
