@@ -16,10 +16,12 @@ ON CONFLICT DO NOTHING
 -- whether a row is new and its place in the quota are then nobody else's to change. Of a row that somebody else has
 -- stored while it waited for a lock it may not know: that is a unique violation, and the next try sees it.
 -- With `unknown` users, or usage rows `missing` that have to be made first, nothing is written.
-WITH terms AS (
-    SELECT * FROM unnest($3::text[], $4::timestamptz[], $5::interval[]) AS t (plan, kept_since, capture_within)
-), alerts AS MATERIALIZED (
-    SELECT r.*, terms.kept_since, terms.capture_within, users.quota_mode, users.signals_quota, users.id AS owner_id,
+--
+-- The server may choose a plan once and keep it for long. What must go by an index whatever the tables held when it
+-- chose is written so that it cannot join in another way: a LATERAL that locks, a subquery for a value.
+WITH alerts AS MATERIALIZED (
+    SELECT r.*, users.quota_mode, users.signals_quota, users.id AS owner_id,
+           array_position($3::text[], users.plan) AS terms,
            quota_period(users.quota_reset_at, r.received_at) AS period
     FROM ROWS FROM (
         jsonb_to_recordset($1::text::jsonb) AS (
@@ -33,15 +35,17 @@ WITH terms AS (
         )
     ) AS r
     LEFT JOIN users ON users.id = r.user_id
-    LEFT JOIN terms ON terms.plan = users.plan
 ), wanted AS MATERIALIZED (
-    SELECT DISTINCT owner_id AS user_id, period FROM alerts
+    SELECT DISTINCT owner_id AS user_id, period FROM alerts ORDER BY user_id, period
 ), locked AS MATERIALIZED (
-    SELECT usage.user_id, usage.period, usage.signals_used
-    FROM user_usage AS usage
-    JOIN wanted USING (user_id, period)
-    ORDER BY usage.user_id, usage.period
-    FOR UPDATE OF usage
+    SELECT usage.*
+    FROM wanted
+    CROSS JOIN LATERAL (
+        SELECT user_id, period, signals_used
+        FROM user_usage
+        WHERE (user_usage.user_id, user_usage.period) = (wanted.user_id, wanted.period)
+        FOR UPDATE
+    ) AS usage
 ), obstacles AS MATERIALIZED (
     SELECT count(*) FILTER (WHERE wanted.user_id IS NULL) AS unknown,
            count(*) FILTER (WHERE locked.user_id IS NULL) AS missing
@@ -51,8 +55,8 @@ WITH terms AS (
     SELECT alerts.*
     FROM alerts
     WHERE (SELECT missing = 0 FROM obstacles)
-        AND received_at >= kept_since
-        AND NOT EXISTS (SELECT FROM signals WHERE signals.id = alerts.signal_id)
+        AND received_at >= ($4::timestamptz[])[terms]
+        AND (SELECT true FROM signals WHERE signals.id = alerts.signal_id) IS NULL
 ), counting AS (
     SELECT fresh.*,
            locked.signals_used + row_number() OVER (PARTITION BY user_id, period ORDER BY signal_id) AS place
@@ -76,7 +80,7 @@ WITH terms AS (
         p.message, p.parse_status, p.warnings, p.source ->> 'format', p.source ->> 'indicator_file',
         (p.source ->> 'parse_revision')::bigint, coalesce(p.lane, 'main'), p.replay_id, p.disposition,
         CASE WHEN skip.reason IS NULL THEN 'pending' ELSE 'skipped' END, skip.reason,
-        CASE WHEN p.captures_wanted THEN $6 ELSE p.received_at END + p.capture_within
+        CASE WHEN p.captures_wanted THEN $6 ELSE p.received_at END + ($5::interval[])[p.terms]
     FROM placed AS p
     LEFT JOIN user_config AS config ON config.user_id = p.user_id
     CROSS JOIN LATERAL (

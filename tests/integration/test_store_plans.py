@@ -52,6 +52,8 @@ async def plans_of(pool: Pool, query: str, *values: object) -> list[str]:
         for mode in ("force_custom_plan", "force_generic_plan"):
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+                # our pools do not leave it the choice
+                await connection.execute("SET LOCAL enable_seqscan = on")
                 rows = await connection.fetch(f"EXPLAIN {query}", *values)
             plans.append("\n".join(row[0] for row in rows))
     return plans
