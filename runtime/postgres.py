@@ -15,8 +15,8 @@ Connection = asyncpg.pool.PoolConnectionProxy
 _PLANS: Final = {
     # compiling a statement takes longer than any of ours should run
     "jit": "off",
-    # A plan is kept, and of an empty table or partition reading all of it is the cheapest: a sink that had begun
-    # with an empty partition took seven times as long a batch 50,000 rows later.
+    # A plan is kept, and of an empty table or partition reading all of it is the cheapest: a sink that had
+    # begun with an empty partition took seven times as long a batch 50,000 rows later.
     "enable_seqscan": "off",
 }
 
