@@ -12,9 +12,11 @@ from faust.sensors.base import SensorDelegate
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 
+from runtime.clock import SystemClock
 from runtime.errors import FatalError
 from runtime.logging import get_logger
 from runtime.streams.drain import is_delivery, step
+from runtime.streams.moderation import FetchModeration
 from runtime.streams.versions import SPEED, changed
 
 ROOM_POLL_S: Final = 1.0
@@ -25,12 +27,17 @@ log = get_logger(__name__)
 
 
 class SafeConsumer(driver.Consumer):  # type: ignore[misc]
-    """Never commits past an open record, delivers without detours, and waits for room instead of sleeping."""
+    """Never commits past an open record, delivers without detours, and waits for room instead of sleeping.
+
+    Fetches together what comes thick and fast.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._room = asyncio.Event()
         self._quick = _is_known_loop()
+        self._moderation = FetchModeration()
+        self._clock = SystemClock()
 
     def _new_offset(self, tp: Any) -> int | None:
         """Capped at the lowest record delivered under the present assignment and not acknowledged.
@@ -146,11 +153,16 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             self._room.clear()
             waiting = asyncio.ensure_future(self._room.wait())
             await self.wait(waiting, timeout=ROOM_POLL_S)
+        if (wait_s := self._moderation.wait_s(self._clock.monotonic_s())) > 0:
+            await asyncio.sleep(wait_s)
         return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as above
         busy = BUSY_FETCH_S if self._quick and self._buffered_partitions else timeout
-        return await super()._getmany(active_partitions, busy)
+        records = await super()._getmany(active_partitions, busy)
+        if records:
+            self._moderation.fetched(self._clock.monotonic_s())
+        return records
 
 
 def _is_known_loop() -> bool:
