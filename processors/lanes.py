@@ -13,7 +13,7 @@ from schemas.groups import GROUPS
 from schemas.records import Lane
 from schemas.topics import SIGNALS, SIGNALS_REPLAY, WEBHOOKS_OVERFLOW, WEBHOOKS_RAW, WEBHOOKS_REPLAY, Topic
 
-BITE_S: Final = 0.01
+BITE_S: Final = 0.1
 """A paced lane publishes as much at once as its rate allows in this time."""
 
 

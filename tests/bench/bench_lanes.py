@@ -42,8 +42,8 @@ from tests.support.tenants import Customer, create_local_topics, insert_tenant, 
 NEIGHBOURS: Final = 4
 RATE_PER_S: Final = PLAN_TERMS[Plan.PREMIUM].rate_per_s
 TIMES: Final = 50
-WARM_S: Final = 3
-TURNS: Final = 5
+WARM_S: Final = 15
+TURNS: Final = 10
 TURN_S: Final = 3
 SETTLE_S: Final = 0.5
 PATIENCE_S: Final = 20
@@ -198,7 +198,7 @@ async def compare(bench: Bench) -> None:
     In the quiet turns the overflow lane's process is frozen, with the rest of the flood before it.
     """
     flood_per_s = TIMES * RATE_PER_S
-    await bench.load(WARM_S, flood_per_s=RATE_PER_S)
+    await bench.load(WARM_S, flood_per_s=TIMES * RATE_PER_S)
     alone, flooded, stored = [], [], await bench.stored_of_flooder()
     for _ in range(TURNS):
         bench.overflow.send_signal(signal.SIGSTOP)
