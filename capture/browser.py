@@ -157,6 +157,7 @@ class LiveBrowser:
             while misses < _MISSES_MAX and not await self._closed_within(WATCH_INTERVAL_S):
                 misses = 0 if await self.healthy() else misses + 1
                 self.memory_bytes = await asyncio.to_thread(group_memory_bytes, self.process.popen.pid)
+                await self.contexts.measured(self.memory_bytes)
             log.info("browser_ended", captures=self.captures, stuck=misses >= _MISSES_MAX)
         finally:
             await self._bury()

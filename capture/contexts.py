@@ -14,6 +14,8 @@ from capture.site import Site
 from runtime.clock import Clock
 
 _DISPOSE_DEADLINE_S: Final = 2.0
+PAGE_BYTES: Final = 200 * 1024**2
+"""What a page kept since the last measurement counts for: a chart of the real site's size."""
 
 
 Cookies = list[dict[str, Any]]
@@ -21,11 +23,15 @@ Cookies = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Warmth:
-    """How many contexts a browser keeps, and for how long; `pages` of them keep an empty page too."""
+    """How many contexts a browser keeps, and for how long.
+
+    `pages` of them keep an empty page too, while the browser holds no more than `memory_bytes`.
+    """
 
     count: int
     age_s: float
     pages: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -67,6 +73,15 @@ class WarmContexts:
         self._warmth = warmth
         self._clock = clock
         self._warm: OrderedDict[UUID, WarmContext] = OrderedDict()
+        self._memory_bytes = 0
+
+    async def measured(self, memory_bytes: int) -> None:
+        """What the browser holds by now. Too much, and whoever came longest ago loses page and context."""
+        self._memory_bytes = memory_bytes
+        if memory_bytes > self._warmth.memory_bytes:
+            idle = (user for user, entry in self._warm.items() if entry.keeps_page and not entry.in_use)
+            if (longest_ago := next(idle, None)) is not None:
+                await self.drop(longest_ago)
 
     async def take(self, user_id: UUID, version: int, cookies: Cookies) -> WarmContext:
         """The user's context with the cookies. Raises `CommandError`."""
@@ -77,9 +92,11 @@ class WarmContexts:
             entry = None
         if entry is None:
             entry = WarmContext(await self._create(cookies), version, self._clock.monotonic_s())
-            # for the context's life: users who take turns would else take each other's page away
-            entry.keeps_page = sum(other.keeps_page for other in self._warm.values()) < self._warmth.pages
             self._warm[user_id] = entry
+        if not entry.keeps_page and self._has_room():
+            # for the context's life: users who take turns would else take each other's page away
+            entry.keeps_page = True
+            self._memory_bytes += PAGE_BYTES
         entry.in_use = True
         self._warm.move_to_end(user_id)
         await self._drop_surplus()
@@ -95,6 +112,10 @@ class WarmContexts:
         entry = self._warm.pop(user_id, None)
         if entry is not None and not self._connection.closed.is_set():
             await self._dispose(entry.puppet)
+
+    def _has_room(self) -> bool:
+        kept = sum(entry.keeps_page for entry in self._warm.values())
+        return kept < self._warmth.pages and self._memory_bytes + PAGE_BYTES <= self._warmth.memory_bytes
 
     async def _create(self, cookies: Cookies) -> Any:
         context = await self.puppet.createIncognitoBrowserContext()

@@ -210,7 +210,9 @@ async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[
         profiles=profiles,
         origin=origin,
         site=site,
-        warmth=Warmth(capture.warm_contexts, capture.warm_s, capture.warm_pages),
+        warmth=Warmth(
+            capture.warm_contexts, capture.warm_s, capture.warm_pages, capture.warm_memory_mb * 1024**2
+        ),
     )
     wear = Wear(capture.recycle_captures, capture.recycle_s, capture.recycle_memory_mb * 1024**2)
     supply = BrowserSupply(BrowserStarter(plan, clock).start, wear)

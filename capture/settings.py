@@ -47,11 +47,14 @@ class CaptureSection(Section):
     recycle_captures: Count = Field(500, description="pictures after which a fresh browser takes over")
     recycle_s: Seconds = Field(30 * 60, description="age at which a fresh browser takes over")
     recycle_memory_mb: Annotated[int, Field(ge=256)] = Field(
-        2048, description="MiB that a browser's processes hold at which a fresh browser takes over"
+        3072, description="MiB that a browser's processes hold at which a fresh browser takes over"
     )
-    warm_contexts: Count = Field(20, description="users whose cache and cookies a browser keeps")
+    warm_contexts: Count = Field(60, description="users whose cache and cookies a browser keeps")
     warm_pages: Annotated[int, Field(ge=0)] = Field(
-        0, description="of these, who keep an empty page too: quicker, for 35 to 200 MB each"
+        60, description="of these, who keep an empty page too: quicker, for 35 to 200 MB each"
+    )
+    warm_memory_mb: Annotated[int, Field(ge=0)] = Field(
+        1536, description="MiB that a browser may hold for more of them to keep one"
     )
     warm_s: Seconds = Field(15 * 60, description="how long it keeps them")
     site_file: Path | None = Field(None, description="signals of the chart page; unset: the file shipped")

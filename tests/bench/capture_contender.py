@@ -78,6 +78,23 @@ class Pupil(Contender):
             await page.close()
 
 
+class Beginner(Contender):
+    """pyppeteer as its own README shows it, with a browser for each picture, but our condition to wait for."""
+
+    def __init__(self, work: Work) -> None:
+        self.phases_ms = {}
+        self._work = work
+
+    async def shoot(self, job: Job) -> None:
+        async with pupil(self._work, "load") as pupil_of_this_job:
+            await pupil_of_this_job.shoot(job)
+
+
+@asynccontextmanager
+async def beginner(work: Work) -> AsyncIterator[Contender]:
+    yield Beginner(work)
+
+
 @asynccontextmanager
 async def pupil(work: Work, wait_until: str) -> AsyncIterator[Contender]:
     browser = await pyppeteer.launch(
@@ -185,10 +202,10 @@ async def ours(work: Work, **changes: int) -> AsyncIterator[Contender]:
 Opening = Callable[[Work], AbstractAsyncContextManager[Contender]]
 CONTENDERS: Final[dict[str, Opening]] = {
     "ours": ours,
-    # what a worker with some GB to spare may be given
-    "ours, pages kept": partial(ours, warm_contexts=60, warm_pages=60, recycle_memory_mb=16_384),
+    "ours, pages closed": partial(ours, warm_pages=0),
     "pyppeteer, networkidle": lambda work: pupil(work, "networkidle0"),
     "pyppeteer, load": lambda work: pupil(work, "load"),
+    "pyppeteer, a browser each": beginner,
 }
 
 

@@ -133,7 +133,7 @@ async def test_a_page_that_cannot_be_closed_costs_its_browser(
 
     monkeypatch.setattr("pyppeteer.page.Page.close", never)
     monkeypatch.setattr("capture.tab.CLOSE_DEADLINE_S", 0.05)
-    async with engine_with(look_alike(), browser_path) as engine:
+    async with engine_with(look_alike(), browser_path, warm_pages=0) as engine:
         first = browser_of(engine)
         shot = await engine.capture(order_of(signed_in("Ana")))
         assert decode(shot.png).user == "Ana"

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from capture.engine import Engine
 from deploy.local.chart.strip import decode
-from tests.support.capture_pages import browser_of, clean_machine, engine_with, page_app
+from tests.support.capture_pages import addresses_of, browser_of, clean_machine, engine_with, page_app
 from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, signed_in
 from tests.support.waiting import eventually
 
@@ -23,10 +22,6 @@ async def profiles(
         yield folder
 
 
-async def addresses(engine: Engine) -> list[str]:
-    return [page.url for page in await browser_of(engine).contexts.puppet.pages()]
-
-
 async def test_a_kept_page_takes_the_next_picture(browser_path: Path) -> None:
     """Again and again, each of its own chart and size, and nothing but one empty page is left each time."""
     async with engine_with(look_alike(), browser_path, warm_pages=1) as engine:
@@ -34,7 +29,7 @@ async def test_a_kept_page_takes_the_next_picture(browser_path: Path) -> None:
             order = order_of(signed_in("Ana"), ticker=f"X:S{number}", interval=str(number + 1))
             shown = decode((await engine.capture(order)).png)
             assert (shown.symbol, shown.interval, shown.user) == (f"X:S{number}", str(number + 1), "Ana")
-            assert await addresses(engine) == ["about:blank"]
+            assert await addresses_of(engine) == ["about:blank"]
 
 
 async def test_a_page_belongs_to_its_user(browser_path: Path) -> None:
@@ -45,7 +40,7 @@ async def test_a_page_belongs_to_its_user(browser_path: Path) -> None:
             shot = await engine.capture(order_of(signed_in(f"user {number}"), number, ticker=f"X:T{turn}"))
             shown = decode(shot.png)
             assert (shown.user, shown.symbol) == (f"user {number}", f"X:T{turn}")
-            assert await addresses(engine) == ["about:blank"]
+            assert await addresses_of(engine) == ["about:blank"]
 
 
 async def test_a_failed_picture_leaves_no_page(browser_path: Path) -> None:
@@ -57,7 +52,7 @@ async def test_a_failed_picture_leaves_no_page(browser_path: Path) -> None:
             ("X:GOOD", "completed", ["about:blank"]),
         ):
             assert await outcome_of(engine.capture(order_of(signed_in("Ana"), ticker=ticker))) == outcome
-            assert await addresses(engine) == left
+            assert await addresses_of(engine) == left
 
 
 async def test_the_next_chart_finds_no_trace_of_the_tab(browser_path: Path) -> None:
@@ -101,7 +96,7 @@ async def test_nothing_of_a_left_chart_runs_on(browser_path: Path) -> None:
         for number in range(2):
             await engine.capture(order_of(a_session(), ticker=f"X:S{number}"))
             assert await eventually(is_closed)
-            assert await addresses(engine) == ["about:blank"]
+            assert await addresses_of(engine) == ["about:blank"]
     assert len(sockets) == 2
 
 

@@ -159,6 +159,11 @@ def browser_of(engine: Engine) -> LiveBrowser:
     return browser
 
 
+async def addresses_of(engine: Engine) -> list[str]:
+    """Of the pages that are open."""
+    return [page.url for page in await browser_of(engine).contexts.puppet.pages()]
+
+
 def renderer_states(engine: Engine) -> list[str]:
     """What the kernel says of the processes that run pages."""
     processes = descendants(browser_of(engine).process.popen.pid)
