@@ -79,7 +79,7 @@ class Pupil(Contender):
 
 
 class Beginner(Contender):
-    """pyppeteer as its own README shows it, with a browser for each picture, but our condition to wait for."""
+    """pyppeteer as its own README has it, with a browser for each picture, but our condition to wait for."""
 
     def __init__(self, work: Work) -> None:
         self.phases_ms = {}

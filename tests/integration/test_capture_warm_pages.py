@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from aiohttp import web
 
+from capture.contexts import WarmContexts
 from deploy.local.chart.strip import decode
 from tests.support.capture_pages import addresses_of, browser_of, clean_machine, engine_with, page_app
 from tests.support.capture_parts import a_session, look_alike, order_of, outcome_of, signed_in
@@ -111,3 +113,39 @@ async def test_a_kept_page_that_crashes_is_replaced(browser_path: Path) -> None:
         await crashed.wait()
         shot = await engine.capture(order_of(signed_in("Ana"), ticker="X:NEXT"))
     assert decode(shot.png).symbol == "X:NEXT"
+
+
+async def test_without_memory_for_it_no_page_stays(browser_path: Path) -> None:
+    """The context does."""
+    async with engine_with(look_alike(), browser_path, warm_memory_mb=0) as engine:
+        await engine.capture(order_of(signed_in("Ana")))
+        assert await addresses_of(engine) == []
+        assert len(browser_of(engine).contexts.puppet.browserContexts) == 1 + 1
+
+
+async def test_a_browser_that_grows_lets_pages_go(
+    browser_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, the page of whoever came longest ago first, and each gets the next picture."""
+    monkeypatch.setattr("capture.browser.WATCH_INTERVAL_S", 0.05)
+    async with engine_with(look_alike(), browser_path) as engine:
+        for number in range(2):
+            await engine.capture(order_of(signed_in(f"user {number}"), number))
+        kept = list(browser_of(engine).contexts._warm)
+        let_go: list[UUID] = []
+
+        async def drop(contexts: WarmContexts, user_id: UUID) -> None:
+            let_go.append(user_id)
+            await dropped(contexts, user_id)
+
+        dropped = WarmContexts.drop
+        monkeypatch.setattr(WarmContexts, "drop", drop)
+        monkeypatch.setattr("capture.browser.group_memory_bytes", lambda _group: 2 * 1024**3)
+
+        async def all_gone() -> bool:
+            return await addresses_of(engine) == []
+
+        assert await eventually(all_gone)
+        assert let_go == kept
+        shot = await engine.capture(order_of(signed_in("user 0"), 0))
+    assert decode(shot.png).user == "user 0"
