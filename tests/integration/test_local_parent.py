@@ -19,6 +19,8 @@ from runtime.clock import SystemClock
 async def main():
     stopped = asyncio.Event()
     following = asyncio.create_task(follow_parent(SystemClock(), stopped.set))
+    # it looks who the parent is when it begins, which is not when it is made
+    await asyncio.sleep(0)
     print("following", flush=True)
     await stopped.wait()
     await following
