@@ -103,7 +103,7 @@ class WarmContexts:
         return entry
 
     def give_back(self, user_id: UUID) -> None:
-        """The capture is over and its page closed: the context stays warm."""
+        """The capture is over, its page closed or empty: the context stays warm."""
         if user_id in self._warm:
             self._warm[user_id].in_use = False
 

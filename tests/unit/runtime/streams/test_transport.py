@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from runtime.errors import FatalError
 from runtime.settings import KafkaSettings
 from runtime.streams.app import create_app
+from runtime.streams.moderation import BURST, INTERVAL_S, FetchModeration
 from runtime.streams.transport import IdempotentProducer, SafeConsumer, SafeTransport
+from tests.support.clock import FakeClock
 
 PLACE = ("signals", 0)
 
@@ -151,6 +153,34 @@ async def test_a_full_queue_takes_its_whole_topic_out_and_brings_it_back() -> No
     ours.on_buffer_drop(TP("slow", 1))
     assert ours._active_partitions == {TP("slow", 0), TP("slow", 1), TP("quick", 0)}
     assert ours._room.is_set()
+
+
+async def test_only_fetches_that_bring_something_too_often_are_held_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as may follow each other at once, and then one an interval; empty ones do not count."""
+    ours, waits_s = flowing([("signals", 0)]), list[float]()
+    ours._moderation, ours._clock = FetchModeration(), FakeClock()
+    records: dict[TP, list[object]] = {TP(*PLACE): []}
+    found = iter([{}] * (2 * BURST) + [records] * (BURST + 1))
+
+    async def sleep(seconds: float) -> None:
+        waits_s.append(seconds)
+
+    async def fetch(consumer: Any, *_args: Any, **_options: Any) -> Any:
+        return await consumer._getmany(None, 1.0)
+
+    async def brought(_consumer: Any, *_args: Any) -> Any:
+        return next(found)
+
+    monkeypatch.setattr("runtime.streams.transport.asyncio.sleep", sleep)
+    monkeypatch.setattr(driver.Consumer, "_wait_next_records", fetch)
+    monkeypatch.setattr(driver.Consumer, "_getmany", brought)
+    for _ in range(3 * BURST):
+        await ours._wait_next_records(1.0)
+    assert waits_s == []
+    await ours._wait_next_records(1.0)
+    assert waits_s == [pytest.approx(INTERVAL_S)]
 
 
 async def test_a_delivery_takes_no_turn_of_the_loop() -> None:
