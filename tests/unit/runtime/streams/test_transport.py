@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -162,7 +162,7 @@ async def test_only_fetches_that_bring_something_too_often_are_held_back(
     ours, waits_s = flowing([("signals", 0)]), list[float]()
     ours._moderation, ours._clock = FetchModeration(), FakeClock()
     records: dict[TP, list[object]] = {TP(*PLACE): []}
-    found = iter([{}] * (2 * BURST) + [records] * (BURST + 1))
+    found: Iterator[dict[TP, list[object]]] = iter([{}] * (2 * BURST) + [records] * (BURST + 1))
 
     async def sleep(seconds: float) -> None:
         waits_s.append(seconds)
