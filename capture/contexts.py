@@ -14,7 +14,7 @@ from capture.site import Site
 from runtime.clock import Clock
 
 _DISPOSE_DEADLINE_S: Final = 2.0
-PAGE_BYTES: Final = 200 * 1024**2
+PAGE_BYTES: Final = 250 * 1024**2
 """What a page kept since the last measurement counts for: a chart of the real site's size."""
 
 

@@ -18,6 +18,7 @@ from capture.chart import ChartView, Origin
 from capture.contexts import WarmContext, Warmth, session_cookies
 from capture.errors import BrowserGoneError, CommandDeadlineError, CommandError, TargetGoneError
 from capture.launcher import browser_account
+from capture.memory import machine_memory_bytes, memory_budget
 from capture.outcomes import CaptureFailedError, Outcome, PictureWarning
 from capture.phases import Phase, Phases
 from capture.picture import Box, checked_picture
@@ -204,17 +205,16 @@ async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[
     site, origin = load_site(capture.site_file), Origin.parse(settings.chart.origin)
     profiles = Path(tempfile.gettempdir())
     swept = await asyncio.to_thread(sweep_profiles, profiles)
+    memory = memory_budget(capture.warm_memory_mb, capture.recycle_memory_mb, machine_memory_bytes())
     plan = BrowserPlan(
         executable=capture.browser,
         account=browser_account(capture.browser_user),
         profiles=profiles,
         origin=origin,
         site=site,
-        warmth=Warmth(
-            capture.warm_contexts, capture.warm_s, capture.warm_pages, capture.warm_memory_mb * 1024**2
-        ),
+        warmth=Warmth(capture.warm_contexts, capture.warm_s, capture.warm_pages, memory.keep_bytes),
     )
-    wear = Wear(capture.recycle_captures, capture.recycle_s, capture.recycle_memory_mb * 1024**2)
+    wear = Wear(capture.recycle_captures, capture.recycle_s, memory.recycle_bytes)
     supply = BrowserSupply(BrowserStarter(plan, clock).start, wear)
     log.info(
         "engine_opened", site_version=site.version, real_site=site.includes(origin), profiles_swept=swept

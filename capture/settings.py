@@ -46,15 +46,19 @@ class CaptureSection(Section):
     )
     recycle_captures: Count = Field(500, description="pictures after which a fresh browser takes over")
     recycle_s: Seconds = Field(30 * 60, description="age at which a fresh browser takes over")
-    recycle_memory_mb: Annotated[int, Field(ge=256)] = Field(
-        3072, description="MiB that a browser's processes hold at which a fresh browser takes over"
+    recycle_memory_mb: Annotated[int, Field(ge=256)] | None = Field(
+        None,
+        description="MiB that a browser's processes hold at which a fresh browser takes over; unset: half as "
+        "much again as CAPTURE_WARM_MEMORY_MB, at least 1536",
     )
     warm_contexts: Count = Field(60, description="users whose cache and cookies a browser keeps")
     warm_pages: Annotated[int, Field(ge=0)] = Field(
-        60, description="of these, who keep an empty page too: quicker, for 35 to 200 MB each"
+        60, description="of these, who keep an empty page too: quicker, for 35 to 250 MB each"
     )
-    warm_memory_mb: Annotated[int, Field(ge=0)] = Field(
-        1536, description="MiB that a browser may hold for more of them to keep one"
+    warm_memory_mb: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="MiB that a browser may hold for more of them to keep one; unset: a quarter of the "
+        "machine's or container's memory, at most 3072",
     )
     warm_s: Seconds = Field(15 * 60, description="how long it keeps them")
     site_file: Path | None = Field(None, description="signals of the chart page; unset: the file shipped")

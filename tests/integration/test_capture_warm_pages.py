@@ -128,7 +128,7 @@ async def test_a_browser_that_grows_lets_pages_go(
 ) -> None:
     """One after the other, the page of whoever came longest ago first, and each gets the next picture."""
     monkeypatch.setattr("capture.browser.WATCH_INTERVAL_S", 0.05)
-    async with engine_with(look_alike(), browser_path) as engine:
+    async with engine_with(look_alike(), browser_path, warm_memory_mb=1536) as engine:
         for number in range(2):
             await engine.capture(order_of(signed_in(f"user {number}"), number))
         kept = list(browser_of(engine).contexts._warm)
