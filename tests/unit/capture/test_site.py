@@ -35,7 +35,7 @@ def test_an_operators_file_replaces_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("version = 2", "version = 2\nverison = 3"),
+        ("version = 3", "version = 3\nverison = 4"),
         ("loader =", "spinner ="),
         ('outcome = "symbol_unknown"', 'outcome = "no_such_outcome"'),
         ('outcome = "captcha"', 'outcome = "completed"'),
