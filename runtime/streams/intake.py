@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
+from typing import Final
 
 from runtime.clock import Clock
 from runtime.streams.ledger import Acknowledge, Ledger
@@ -10,6 +12,20 @@ from runtime.streams.record import StreamRecord
 
 class IntakeClosed(Exception):  # noqa: N818 - a signal, not an error
     """Nothing more is handed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """One of `count` parts of all partitions, beginning with number 0."""
+
+    number: int
+    count: int
+
+    def holds(self, record: StreamRecord) -> bool:
+        return record.source.partition % self.count == self.number
+
+
+ALL: Final = Portion(0, 1)
 
 
 class Intake:
@@ -43,8 +59,11 @@ class Intake:
             self._room.clear()
             await self._room.wait()
 
-    async def take(self, limit: int) -> list[StreamRecord]:
+    async def take(self, limit: int, portion: Portion = ALL) -> list[StreamRecord]:
         """Waits for at least one record; returns at most `limit`, in the order of admission.
+
+        Of more than `limit` those of `portion` alone, if there are any: calls that work beside each other on
+        a backlog then have no tenant in common, and do not wait for each other's locks.
 
         Raises `IntakeClosed` once closed, whatever still waits.
         Records of an earlier assignment are left out: they are delivered again elsewhere.
@@ -53,12 +72,23 @@ class Intake:
             await self._until_filled(limit)
             if self._closed:
                 raise IntakeClosed
-            count = min(limit, len(self._waiting))
-            taken = [self._waiting.popleft() for _ in range(count)]
+            taken = self._remove(limit, portion)
             self._room.set()
             current = [record for record in taken if self.ledger.is_current(record)]
             if current:
                 return current
+
+    def _remove(self, limit: int, portion: Portion) -> list[StreamRecord]:
+        waiting = self._waiting
+        if portion.count > 1 and len(waiting) > limit:
+            taken: list[StreamRecord] = []
+            left: deque[StreamRecord] = deque()
+            for record in waiting:
+                (taken if len(taken) < limit and portion.holds(record) else left).append(record)
+            if taken:
+                self._waiting = left
+                return taken
+        return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
 
     async def close(self) -> None:
         """Hand out nothing more. What waits stays unacknowledged."""

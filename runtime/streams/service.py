@@ -16,7 +16,7 @@ from runtime.process import ProcessContext, guarded
 from runtime.publisher import Publisher
 from runtime.settings import KafkaSettings
 from runtime.streams.app import SESSION_TIMEOUT_S, create_app
-from runtime.streams.intake import Intake, IntakeClosed
+from runtime.streams.intake import Intake, IntakeClosed, Portion
 from runtime.streams.lag import group_lag
 from runtime.streams.settle import LeaveUnfinished, SettleContext, Settler, Work
 from runtime.streams.subscription import Subscription, attach
@@ -42,7 +42,8 @@ class Stage:
     """One kind of work over one or more topics.
 
     `batch` bounds what one call of `work` gets, `parallel` how many calls run at a time. With more than one,
-    records of a partition may be finished in any order; they are acknowledged in order all the same.
+    records of a partition may be finished in any order; they are acknowledged in order all the same. On a
+    backlog each call gets partitions of its own.
     """
 
     name: str
@@ -84,8 +85,8 @@ async def run_stages(
             )
             settler = Settler(stage.work, settle_context)
             context.readiness.add(f"work_{stage.name}", partial(check_work, settler))
-            for _ in range(stage.parallel):
-                work = _work(stage, intake, settler)
+            for number in range(stage.parallel):
+                work = _work(stage.batch, Portion(number, stage.parallel), intake, settler)
                 tasks.append(asyncio.create_task(guarded(work, context), name=stage.name))
         try:
             yield
@@ -139,10 +140,10 @@ async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:
     await asyncio.wait(tasks, timeout=WATCH_STOP_DEADLINE_S)
 
 
-async def _work(stage: Stage, intake: Intake, settler: Settler) -> None:
+async def _work(batch: int, portion: Portion, intake: Intake, settler: Settler) -> None:
     try:
         while True:
-            await settler.settle(await intake.take(stage.batch))
+            await settler.settle(await intake.take(batch, portion))
     except (IntakeClosed, LeaveUnfinished):
         return
 

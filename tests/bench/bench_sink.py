@@ -100,8 +100,8 @@ async def measure_store(
     connections: int,
     rows: Sequence[AcceptedSignal],
 ) -> Figures:
-    """One process; as many batches at a time as there are connections."""
-    batches = iter([rows[first : first + BATCH] for first in range(0, len(rows), BATCH)])
+    """One process; each connection writes batches of tenants of its own, as the role does on a backlog."""
+    portions = [batches_of(rows, number, connections) for number in range(connections)]
     async with pool_of(url, connections) as pool:
         written = store(pool)
 
@@ -110,11 +110,17 @@ async def measure_store(
             return sum([(await written.insert(batch, now)).inserted for batch in batches])
 
         # until statements are prepared and plans chosen
-        warming = [islice(batches, WARM_ROWS // BATCH // connections) for _ in range(connections)]
+        warming = [islice(batches, WARM_ROWS // BATCH // connections) for batches in portions]
         await asyncio.gather(*map(write, warming))
         began_s, client_s, server_s = time.perf_counter(), cpu_s(), server.cpu_s()
-        count = sum(await asyncio.gather(*(write(batches) for _ in range(connections))))
+        count = sum(await asyncio.gather(*map(write, portions)))
         return Figures(count, time.perf_counter() - began_s, cpu_s() - client_s, server.cpu_s() - server_s)
+
+
+def batches_of(rows: Sequence[AcceptedSignal], number: int, count: int) -> Iterator[Sequence[AcceptedSignal]]:
+    """Those of every `count`th tenant."""
+    own = [item for item in rows if item.signal.user_id.int % count == number]
+    return iter([own[first : first + BATCH] for first in range(0, len(own), BATCH)])
 
 
 def measure_role(server: Server, bootstrap: str, urls: tuple[str, str], rows: int) -> tuple[Figures, float]:

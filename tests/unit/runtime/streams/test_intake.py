@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from runtime.streams.intake import Intake, IntakeClosed
+from runtime.streams.intake import Intake, IntakeClosed, Portion
+from runtime.streams.record import TopicPartition
 from tests.support.clock import FakeClock
 from tests.support.records import SOURCE, record, records
 
@@ -110,3 +111,28 @@ async def test_the_age_of_the_oldest_is_what_the_watchdog_sees() -> None:
         assert intake.oldest_age_s() > 0
         intake.finish(item)
     assert intake.oldest_age_s() == 0
+
+
+async def test_each_call_gets_partitions_of_its_own_from_a_backlog() -> None:
+    """In order; and what the other does not come for, once nothing else is left."""
+    intake = Intake(10, FakeClock())
+    places = [TopicPartition("signals", partition) for partition in range(3)]
+    backlog = [record(offset, source=place) for offset in range(3) for place in places]
+    for item in backlog:
+        await intake.admit(item, lambda: None)
+    even = [item for item in backlog if item.source.partition % 2 == 0]
+    odd = [item for item in backlog if item.source.partition == 1]
+    assert await intake.take(2, Portion(1, 2)) == odd[:2]
+    assert await intake.take(4, Portion(0, 2)) == even[:4]
+    assert await intake.take(2, Portion(1, 2)) == odd[2:]
+    assert await intake.take(1, Portion(1, 2)) == even[4:5]
+    assert await intake.take(1) == even[5:]
+
+
+async def test_without_a_backlog_a_call_gets_all_there_is() -> None:
+    """One batch of all partitions costs less than two."""
+    intake = Intake(10, FakeClock())
+    waiting = [record(1, source=TopicPartition("signals", partition)) for partition in range(4)]
+    for item in waiting:
+        await intake.admit(item, lambda: None)
+    assert await intake.take(4, Portion(1, 2)) == waiting
