@@ -98,7 +98,7 @@ class Intake:
     async def _until_filled(self, limit: int) -> None:
         """Until something waits, and for as long as each turn of the loop brings more.
 
-        Faust delivers one record a turn. A batch of one for each would cost more than the work; a turn is too
+        Faust delivers few records a turn. A batch for each turn would cost more than the work; a turn is too
         short to be noticed.
         """
         while not self._waiting and not self._closed:

@@ -11,11 +11,13 @@ from aiokafka import TopicPartition
 from faust.sensors.base import SensorDelegate
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
+from faust.transport.producer import ProducerBuffer
 
 from runtime.clock import SystemClock
 from runtime.errors import FatalError
 from runtime.logging import get_logger
 from runtime.streams.drain import is_delivery, step
+from runtime.streams.fetching import shorten_waits
 from runtime.streams.moderation import FetchModeration
 from runtime.streams.versions import SPEED, changed
 
@@ -24,6 +26,15 @@ BUSY_FETCH_S: Final = 0.02
 """How long a fetch may wait for idle partitions while the queue of others is full and may empty soon."""
 
 log = get_logger(__name__)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Reads a backlog without standing still."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if not changed(SPEED):
+            shorten_waits(self._consumer._fetcher)  # noqa: SLF001 - aiokafka has no setting that may change
 
 
 class SafeConsumer(driver.Consumer):  # type: ignore[misc]
@@ -38,6 +49,9 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         self._quick = _is_known_loop()
         self._moderation = FetchModeration()
         self._clock = SystemClock()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def _new_offset(self, tp: Any) -> int | None:
         """Capped at the lowest record delivered under the present assignment and not acknowledged.
@@ -172,8 +186,21 @@ def _is_known_loop() -> bool:
     return not unknown
 
 
+class QuickBuffer(ProducerBuffer):  # type: ignore[misc]
+    """Of the one producer there is. The original asks the settings with each record what kind that is."""
+
+    @property
+    def size(self) -> int:
+        return int(self.pending.qsize())
+
+
 class IdempotentProducer(driver.Producer):  # type: ignore[misc]
     """Faust's own producer. Ours publish beside it; whoever sends through Faust is safe all the same."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.buffer = QuickBuffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
 
     def _settings_extra(self) -> dict[str, Any]:
         return {"acks": "all", "enable_idempotence": True}

@@ -11,10 +11,14 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Final
 
+from aiokafka.consumer.fetcher import Fetcher
 from faust.app.base import App
+from faust.serializers.schemas import Schema
+from faust.streams import Stream
 from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
+from faust.transport.producer import Producer
 from faust.types.tuples import Message
 from mode.services import Service
 
@@ -45,6 +49,12 @@ SAFETY: Final[Fingerprints] = MappingProxyType(
 
 SPEED: Final[Fingerprints] = MappingProxyType(
     {
+        Stream._py_aiter: "3a48ee257a65435b",  # noqa: SLF001 - what is relied on is private
+        Schema.compile: "d46eec5ce3195b2c",
+        Producer.__init__: "5c53a4b47aa1372b",
+        Fetcher._get_actions_per_node: "1dab2cf937d165d0",  # noqa: SLF001 - what is relied on is private
+        driver.Consumer._new_consumer_thread: "0870ec53dea75083",  # noqa: SLF001 - what is relied on is private
+        driver.AIOKafkaConsumerThread.on_start: "38b4e8bd1e10723a",
         Service.wait_first: "feade6a31f8a6789",
         Consumer._drain_messages: "44a2500309e83c63",  # noqa: SLF001 - what is relied on is private
         Consumer._wait_next_records: "6218e1969a636b3f",  # noqa: SLF001 - what is relied on is private

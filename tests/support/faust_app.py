@@ -16,6 +16,12 @@ class FakeApp:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     acked: list[int] = field(default_factory=list)
     coordinator: Any = None
+    is_flowing: bool = True
+    consumer: Any = field(default_factory=lambda: SimpleNamespace(unacked=set()))
+
+    @property
+    def flow_control(self) -> Any:
+        return SimpleNamespace(is_active=lambda: self.is_flowing)
 
     @property
     def _consumer(self) -> Any:
