@@ -8,7 +8,7 @@ half a second of standstill and more after every 16 MiB.
 
 from typing import Any, Final
 
-BUSY_WAIT_MS: Final = 20
+BUSY_WAIT_MS: Final = 50
 
 
 def shorten_waits(fetcher: Any) -> None:

@@ -5,17 +5,21 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from aiokafka.protocol.fetch import FetchRequest
 
 from runtime.errors import InvalidError, TransientError
 from runtime.process import ProcessContext
 from runtime.publisher import open_publisher
 from runtime.settings import KafkaSettings
+from runtime.streams.fetching import BUSY_WAIT_MS
 from runtime.streams.record import StreamRecord
 from runtime.streams.service import Stage, StreamSettings, run_stages
 from schemas.topics import DEADLETTERS
 from tests.support.broker import committed, make_topics, produce, read_all, topic_names
+from tests.support.waiting import eventually
 
 
 @dataclass
@@ -147,3 +151,48 @@ async def test_a_stop_during_an_outage_acknowledges_nothing(place: Place) -> Non
 def origin(record: object) -> str:
     headers: dict[str, bytes] = dict(record.headers)  # type: ignore[attr-defined]  # aiokafka is untyped
     return headers.get("dl_topic", b"").decode()
+
+
+async def test_a_fetch_beside_unread_records_is_not_held_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for idle partitions alone, and when the others are read up, nothing else would end it."""
+    idle = f"{place.topic}-idle"
+    await make_topics(place.bootstrap, **{idle: 1})
+    asked: list[tuple[set[str], int]] = []
+
+    def noted(wait_ms: int, *rest: Any, **options: Any) -> FetchRequest:
+        asked.append(({topic for topic, _partitions in rest[3]}, wait_ms))
+        return FetchRequest(wait_ms, *rest, **options)
+
+    monkeypatch.setattr("aiokafka.consumer.fetcher.FetchRequest", noted)
+    # more than the intake, Faust's queue and one poll hold
+    await produce(place.bootstrap, place.topic, [b"%d" % number for number in range(6_000)])
+    go_on = asyncio.Event()
+
+    async def work(_records: Sequence[StreamRecord]) -> None:
+        await go_on.wait()
+
+    def waits_ms(*topics: str) -> set[int]:
+        return {wait_ms for asked_for, wait_ms in asked if asked_for == set(topics)}
+
+    stage = Stage("test", (place.topic, idle), work, batch=4)
+    kafka = KafkaSettings.model_validate({"bootstrap": place.bootstrap})
+    settings = StreamSettings(place.group, kafka)
+    async with (
+        open_publisher(kafka, "test") as publisher,
+        run_stages(settings, [stage], publisher, ProcessContext()),
+    ):
+
+        async def idle_alone() -> set[int]:
+            return waits_ms(idle)
+
+        assert await eventually(idle_alone) == {BUSY_WAIT_MS}
+        asked.clear()
+        go_on.set()
+
+        async def both() -> set[int]:
+            return waits_ms(place.topic, idle)
+
+        [wait_ms] = await eventually(both)
+        assert wait_ms > BUSY_WAIT_MS
