@@ -1,17 +1,13 @@
 """Where pictures are kept. A picture is written once: whoever comes second finds it done."""
 
 import asyncio
-import hashlib
-import hmac
 import io
 import os
 import tempfile
 from pathlib import Path
 from typing import Final, Protocol
-from uuid import UUID
 
 from PIL import Image
-from pydantic import SecretStr
 
 from runtime.clock import utc_from_ms
 from runtime.disk import sync_folder
@@ -33,13 +29,6 @@ class PictureStore(Protocol):
         Raises `OSError`; then the picture may or may not be there.
         """
         ...
-
-
-def picture_key(secret: SecretStr, signal_id: UUID, request_no: int) -> str:
-    """The same for the same request, and not to be guessed without the secret."""
-    message = f"{signal_id}|{request_no}".encode()
-    digest = hmac.digest(secret.get_secret_value().encode(), message, hashlib.sha256).hex()
-    return f"{digest[:2]}/{digest}.png"
 
 
 class PictureFolder:

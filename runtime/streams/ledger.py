@@ -76,11 +76,6 @@ class Ledger:
             acknowledged += 1
         return acknowledged
 
-    def lowest_unacknowledged(self, source: TopicPartition) -> int | None:
-        """The offset that must not be committed past, or None when nothing is in work."""
-        partition = self._partitions.get(source)
-        return partition.waiting[0].record.offset if partition and partition.waiting else None
-
     def oldest_admitted_at_s(self) -> float | None:
         """When the longest waiting record was admitted, over all partitions."""
         heads = (partition.waiting[0] for partition in self._partitions.values() if partition.waiting)

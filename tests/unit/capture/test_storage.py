@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from capture.storage import PictureFolder, picture_key
+from capture.storage import PictureFolder
 from runtime.clock import utc_from_ms
 from runtime.ids import lowest_id_at
-from tests.support.capture_parts import KEY_SECRET, key_of, png_of
+from tests.support.capture_parts import key_of, png_of
 from tests.support.clock import START_MS
 
 KEY = key_of(lowest_id_at(1), 1)
@@ -65,14 +65,3 @@ async def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(OSError, match="No space"):
         await store.put(KEY, png_of(), START_MS)
     assert list((tmp_path / KEY).parent.iterdir()) == []
-
-
-def test_a_key_tells_nothing_and_never_changes() -> None:
-    """It depends on the secret, the signal and the number of the request."""
-    key = picture_key(KEY_SECRET, lowest_id_at(1), 1)
-    assert key == picture_key(KEY_SECRET, lowest_id_at(1), 1)
-    assert key != picture_key(KEY_SECRET, lowest_id_at(1), 2)
-    assert key != picture_key(KEY_SECRET, lowest_id_at(2), 1)
-    folder, _, name = key.partition("/")
-    assert name.startswith(folder)
-    assert len(name) == len("0" * 64 + ".png")
