@@ -40,6 +40,8 @@ SAFETY: Final[Fingerprints] = MappingProxyType(
         Consumer.perform_seek: "0e8c130ff4b0afd8",
         Consumer.verify_all_partitions_active: "4e0e46f5c297305d",
         Message.ack: "4751b72c4ed84153",
+        Schema.compile: "d46eec5ce3195b2c",
+        Producer.__init__: "5c53a4b47aa1372b",
         driver.Producer._settings_extra: "a4c7bc41b6382223",  # noqa: SLF001 - what is relied on is private
         App._create_directories: "a9f571c3b04abec3",  # noqa: SLF001 - what is relied on is private
         App._new_transport: "42db531312dd776f",  # noqa: SLF001 - what is relied on is private
@@ -50,8 +52,6 @@ SAFETY: Final[Fingerprints] = MappingProxyType(
 SPEED: Final[Fingerprints] = MappingProxyType(
     {
         Stream._py_aiter: "3a48ee257a65435b",  # noqa: SLF001 - what is relied on is private
-        Schema.compile: "d46eec5ce3195b2c",
-        Producer.__init__: "5c53a4b47aa1372b",
         Fetcher._get_actions_per_node: "1dab2cf937d165d0",  # noqa: SLF001 - what is relied on is private
         driver.Consumer._new_consumer_thread: "0870ec53dea75083",  # noqa: SLF001 - what is relied on is private
         driver.AIOKafkaConsumerThread.on_start: "38b4e8bd1e10723a",

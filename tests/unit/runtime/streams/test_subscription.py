@@ -12,6 +12,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 from runtime.streams.intake import Intake
 from runtime.streams.record import StreamRecord
 from runtime.streams.subscription import RawSchema, _acknowledge, _agent_body, _record
+from runtime.streams.versions import SPEED
 from tests.support.clock import FakeClock
 from tests.support.faust_app import FakeApp
 from tests.support.records import SOURCE
@@ -121,6 +122,15 @@ async def test_what_waits_is_dropped_as_the_stream_itself_would(changes: dict[st
     await _agent_body(app, intake)(Stream(events(5, generation=2), events(6, 7)))
     assert not app.consumer.unacked
     assert {6, 7}.isdisjoint(record.offset for record in await intake.take(10))
+
+
+async def test_beside_an_unknown_stream_the_queue_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits there may have to be tracked in another way; the stream hands it out itself."""
+    monkeypatch.setattr("runtime.streams.subscription.SPEED", {next(iter(SPEED)): "another"})
+    app, intake, stream = FakeApp(), Intake(10, FakeClock()), Stream(events(5), events(6, 7))
+    await _agent_body(app, intake)(stream)
+    assert [record.offset for record in await intake.take(10)] == [5]
+    assert stream.channel.queue.qsize() == 2
 
 
 async def test_an_error_that_waits_in_the_queue_is_raised() -> None:
