@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class EngineParts:
     """What an engine works with."""
 
     supply: BrowserSupply
+    checks: Executor
     site: Site
     origin: Origin
     clock: Clock
@@ -123,8 +125,8 @@ class Engine:
             async with open_tab(context, plan, browser.retire) as tab:
                 await tab.navigate(order.view.url(self._parts.origin), self._parts.try_deadline_s)
                 taken = await self._expose(tab, order, phases)
-            png = await asyncio.to_thread(
-                checked_picture, taken.png, order.width_px, order.height_px, taken.pane
+            png = await asyncio.get_running_loop().run_in_executor(
+                self._parts.checks, checked_picture, taken.png, order.width_px, order.height_px, taken.pane
             )
         warning = PictureWarning.SETTLED_BY_CAP if taken.capped else None
         return Shot(png, taken.taken_at_ms, phases.timings_ms(), warning)
@@ -219,11 +221,13 @@ async def open_engine(settings: CaptureSettings, clock: Clock) -> AsyncIterator[
     log.info(
         "engine_opened", site_version=site.version, real_site=site.includes(origin), profiles_swept=swept
     )
-    try:
-        await _warm_up(supply)
-        yield Engine(EngineParts(supply, site, origin, clock, capture.try_deadline_s))
-    finally:
-        await supply.close()
+    # each thread that has checked a picture keeps some 10 MB: one is fast enough
+    with ThreadPoolExecutor(1, "picture") as checks:
+        try:
+            await _warm_up(supply)
+            yield Engine(EngineParts(supply, checks, site, origin, clock, capture.try_deadline_s))
+        finally:
+            await supply.close()
 
 
 async def _warm_up(supply: BrowserSupply) -> None:

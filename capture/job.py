@@ -35,7 +35,7 @@ class Job(Generic[TicketT]):
 
     `is_suspect`: a try was begun elsewhere and nobody told its end, maybe since its page ended the worker.
     The rest is the scheduler's. `is_waiting`: queued or delayed, neither granted nor over. `was_in_turn`:
-    granted since it was the turn of those below premium.
+    granted since it was the turn of those below premium. `passed_others`: granted while a lower plan waited.
     """
 
     key: JobKey
@@ -47,6 +47,7 @@ class Job(Generic[TicketT]):
     is_suspect: bool = False
     is_waiting: bool = True
     was_in_turn: bool = False
+    passed_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from schemas.plans import Plan
 from schemas.records import CaptureRequest
 
 BELOW_PREMIUM_EVERY: Final = 10
-"""Every tenth grant goes to the oldest waiter below premium."""
+"""Of so many grants that could pass over a lower plan, one goes to the oldest waiter below premium."""
 
 _Queue = OrderedDict[UUID, list[Job[TicketT]]]
 
@@ -21,12 +21,14 @@ _Queue = OrderedDict[UUID, list[Job[TicketT]]]
 class Scheduler(Generic[TicketT]):
     """Grants waiting jobs to free slots.
 
-    The highest plan first, every tenth grant aside; inside a plan the users take turns; of one user first
-    come, first served, one at a time, and so of the users of one account. Suspects run one at a time, so
-    that a page that ends workers costs its neighbours no more than a try. Requests with equal keys share a
-    job until it is granted; one that waits for its next try takes in no more, so that each request has all
-    its tries. Whoever is granted a job calls `finish`, `retry` or `put_back` once. Requests past their
-    `capture_by` are never granted, but handed out by `expire`.
+    The highest plan first, but every tenth grant that would pass over a lower plan goes to the oldest waiter
+    below premium: a backlog that was served while nobody higher came has no turn to claim from who comes
+    then. Inside a plan the users take turns; of one user first come, first served, one at a time, and so of
+    the users of one account. Suspects run one at a time, so that a page that ends workers costs its
+    neighbours no more than a try. Requests with equal keys share a job until it is granted; one that waits
+    for its next try takes in no more, so that each request has all its tries. Whoever is granted a job calls
+    `finish`, `retry` or `put_back` once. Requests past their `capture_by` are never granted, but handed out
+    by `expire`.
     """
 
     def __init__(self, slots: int, clock: Clock) -> None:
@@ -40,7 +42,7 @@ class Scheduler(Generic[TicketT]):
         self._expired: list[Waiting[TicketT]] = []
         self._running: dict[UUID, Job[TicketT]] = {}
         self._last_sequence = 0
-        self._grants_since_turn = 0
+        self._passes = 0
 
     def admit(self, request: CaptureRequest, ticket: TicketT, spent: Spent = UNTRIED) -> None:
         key = key_of(request)
@@ -60,11 +62,11 @@ class Scheduler(Generic[TicketT]):
         self._collect_expired()
         if len(self._running) >= self._slots:
             return None
-        in_turn = self._grants_since_turn + 1 >= BELOW_PREMIUM_EVERY
-        job = (self._oldest_below_premium() if in_turn else None) or self._highest()
+        is_turn = self._passes + 1 >= BELOW_PREMIUM_EVERY
+        below = self._oldest_below_premium() if is_turn else None
+        job = below or self._highest()
         if job is not None:
-            self._grants_since_turn = 0 if in_turn else self._grants_since_turn + 1
-            job.was_in_turn = in_turn
+            self._count(job, in_turn=below is not None)
             self._dequeue(job)
             job.is_waiting = False
             self._running[job.key.user_id] = job
@@ -98,8 +100,10 @@ class Scheduler(Generic[TicketT]):
         """The grant did not count: the job takes its place again."""
         self.finish(job)
         # a turn that could not be used is not lost
-        self._grants_since_turn = BELOW_PREMIUM_EVERY - 1 if job.was_in_turn else self._grants_since_turn - 1
-        self._grants_since_turn = max(self._grants_since_turn, 0)
+        if job.was_in_turn:
+            self._passes = BELOW_PREMIUM_EVERY - 1
+        elif job.passed_others:
+            self._passes = max(self._passes - 1, 0)
         if job.waiting:
             self._enqueue(job)
             self._queues[job.key.plan].move_to_end(job.key.user_id, last=False)
@@ -140,6 +144,18 @@ class Scheduler(Generic[TicketT]):
                 if self._may_run(jobs[0]):
                     return jobs[0]
         return None
+
+    def _count(self, job: Job[TicketT], *, in_turn: bool) -> None:
+        job.was_in_turn, job.passed_others = in_turn, self._passes_others(job)
+        if in_turn:
+            self._passes = 0
+        elif job.passed_others:
+            self._passes = min(self._passes + 1, BELOW_PREMIUM_EVERY - 1)
+
+    def _passes_others(self, job: Job[TicketT]) -> bool:
+        """Whether anybody of a lower plan waits."""
+        lower = list(Plan)[list(Plan).index(job.key.plan) + 1 :]
+        return any(self._queues[plan] for plan in lower)
 
     def _oldest_below_premium(self) -> Job[TicketT] | None:
         heads = (

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,21 @@ async def start(group: CaptureGroup, count: int, **changes: str) -> list[RolePro
     for worker in workers:
         await asyncio.to_thread(worker.until_ready)
     return workers
+
+
+async def until_waiting(group: CaptureGroup, plan: Plan, count: int) -> None:
+    async def reached() -> bool:
+        return await group.place.waiting(plan) == count
+
+    await eventually(reached)
+
+
+async def until_open(group: CaptureGroup, count: int) -> None:
+    async def reached() -> bool:
+        words = Counter(line.word for line in group.place.pages())
+        return words["open"] - words["close"] == count
+
+    await eventually(reached)
 
 
 def pid_of(worker: RoleProcess) -> int:
@@ -137,22 +153,29 @@ async def test_a_page_that_kills_workers_ends_after_its_tries(group: CaptureGrou
 
 
 async def test_a_premium_request_passes_a_backlog(group: CaptureGroup) -> None:
-    """Of 200 free ones all over the partitions: it starts within the time of one page."""
-    # long beside the way of a request through a busy machine
-    group.place.render_s(2)
+    """Of 200 free ones all over the partitions: it takes the first slot of its worker that gets free."""
+    group.place.render_s(600)
     users = [await group.user(Plan.FREE) for _user in range(100)]
     backlog = [group.request(user, Plan.FREE, f"FREE{u}N{n}") for u, user in enumerate(users) for n in (1, 2)]
     assert len({group.partition(user) for user in users}) > PARTITIONS / 2
     premium = [await group.user(Plan.PREMIUM) for _user in range(2)]
     await start(group, 2)
     await group.ask(*backlog)
-    await group.opened(backlog[0].ticker)
-    for number, user in enumerate(premium):
-        group.place.mark(f"asked{number}")
-        await group.ask(group.request(user, Plan.PREMIUM, f"PREMIUM{number}"))
+    await until_waiting(group, Plan.FREE, len(backlog) - 2 * SLOTS)
+    # the backlog has been served for a while when they come
+    group.place.render_s(0.2)
+    await group.opened("FREE50N1")
+    group.place.render_s(600)
+    await until_open(group, 2 * SLOTS)
+    await group.ask(*(group.request(user, Plan.PREMIUM, f"PREMIUM{n}") for n, user in enumerate(premium)))
+    await until_waiting(group, Plan.PREMIUM, len(premium))
+    group.place.mark("waiting")
+    # long beside the time from a grant to its page, so that no slot gets free twice meanwhile
+    group.place.render_s(5)
+    for number, _user in enumerate(premium):
         page = await group.opened(f"PREMIUM{number}")
-        passed = between(group.place.pages(), f"asked{number}", page.ticker)
-        assert len([line for line in passed if line.pid == page.pid]) <= SLOTS
+        passed = between(group.place.pages(), "waiting", page.ticker)
+        assert len([line for line in passed if line.pid == page.pid]) < SLOTS
     group.place.render_s(0)
     await group.ends(backlog)
 

@@ -40,6 +40,7 @@ class Group:
     tickets: dict[Ticket, float] = field(default_factory=dict)
     fresh: bool = True
     in_turn: bool = False
+    passed: bool = False
     put_off_until_s: float = 0.0
 
     @property
@@ -61,7 +62,7 @@ class Scheduling(RuleBasedStateMachine):
         self.running: dict[int, tuple[Group, Job[Ticket]]] = {}
         self.ended: set[Ticket] = set()
         self.tickets = 0
-        self.since_turn = 0
+        self.passes = 0
         self.known: set[UUID] = set()
         self.rests_until_s: dict[bytes, float] = {}
 
@@ -114,8 +115,7 @@ class Scheduling(RuleBasedStateMachine):
         group = self._group_of(job)
         assert group in candidates
         self._check_order(group, candidates)
-        group.in_turn = self.since_turn + 1 >= BELOW_PREMIUM_EVERY
-        self.since_turn = 0 if group.in_turn else self.since_turn + 1
+        self._count(group, candidates)
         group.fresh = False
         self.waiting.remove(group)
         may_occupy = self._is_free(ACCOUNT_OF[group.user])
@@ -243,17 +243,35 @@ class Scheduling(RuleBasedStateMachine):
 
     def _put_back(self, group: Group, job: Job[Ticket]) -> None:
         self.scheduler.put_back(job)
-        self.since_turn = BELOW_PREMIUM_EVERY - 1 if group.in_turn else max(self.since_turn - 1, 0)
+        if group.in_turn:
+            self.passes = BELOW_PREMIUM_EVERY - 1
+        elif group.passed:
+            self.passes = max(self.passes - 1, 0)
         self.waiting.append(group)
 
     def _group_of(self, job: Job[Ticket]) -> Group:
         tickets = {waiting.ticket for waiting in job.waiting}
         return next(group for group in self.waiting if group.tickets.keys() == tickets)
 
+    def _is_turn(self) -> bool:
+        return self.passes == BELOW_PREMIUM_EVERY - 1
+
+    def _count(self, granted: Group, candidates: list[Group]) -> None:
+        """Only who passes over somebody brings the turn of those below premium nearer."""
+        plans = list(Plan)
+        below = [group for group in candidates if group.key.plan is not Plan.PREMIUM]
+        waits = {plans.index(group.key.plan) for group in self._heads()}
+        granted.in_turn = self._is_turn() and bool(below)
+        granted.passed = max(waits) > plans.index(granted.key.plan)
+        if granted.in_turn:
+            self.passes = 0
+        elif granted.passed and not self._is_turn():
+            self.passes += 1
+
     def _check_order(self, granted: Group, candidates: list[Group]) -> None:
         below = [group for group in candidates if group.key.plan is not Plan.PREMIUM]
         plans = list(Plan)
-        if self.since_turn + 1 >= BELOW_PREMIUM_EVERY and below:
+        if self._is_turn() and below:
             assert granted is min(below, key=lambda group: group.order), "not the oldest below premium"
         else:
             highest = min(plans.index(group.key.plan) for group in candidates)

@@ -1,6 +1,8 @@
 """Capture workers as processes on a broker and a database of their own, with renderers that only write."""
 
+import asyncio
 import base64
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from aiohttp import ClientSession
 from aiokafka.partitioner import DefaultPartitioner
 
 from capture.session import TradingViewSession
@@ -136,6 +139,17 @@ class CapturePlace:
             if worker.process is not None and not worker.is_running:
                 worker.start()
 
+    async def waiting(self, plan: Plan) -> int:
+        """Captures of a plan that wait for a slot, in all workers together."""
+        ports = [worker.operations_port for worker in self.workers]
+        pages = await asyncio.gather(*(metrics_page(port) for port in ports))
+        name = re.escape(f'alerts_capture_queue{{plan="{plan.value}"}}')
+        return sum(
+            round(float(count))
+            for page in pages
+            for count in re.findall(f"^{name} (.+)$", page, re.MULTILINE)
+        )
+
     def stop(self) -> None:
         """Those that still run leave the group, so that the next test need not wait for it to miss them."""
         running = [worker for worker in self.workers if worker.is_running]
@@ -144,6 +158,13 @@ class CapturePlace:
         for worker in self.workers:
             worker.close()
         self.workers.clear()
+
+
+async def metrics_page(operations_port: int) -> str:
+    """What a role exposes."""
+    url = f"http://127.0.0.1:{operations_port}/metrics"
+    async with ClientSession() as session, session.get(url) as answer:
+        return await answer.text()
 
 
 @contextmanager

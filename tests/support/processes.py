@@ -51,6 +51,14 @@ def _parents() -> Iterator[tuple[int, int]]:
                 yield int(entry.name), int(fields[1])
 
 
+def peak_memory_bytes(pid: int) -> int:
+    """The most that the process has held in memory so far; 0 when it has ended."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return 0
+
+
 def memory_bytes(pid: int) -> int:
     """What the process holds in memory now; 0 when it has ended."""
     with contextlib.suppress(OSError):

@@ -52,6 +52,20 @@ def test_every_tenth_grant_goes_to_the_oldest_below_premium() -> None:
     assert order.index("BINANCE:SYM101") == 19
 
 
+def test_a_backlog_served_while_nobody_higher_came_is_owed_nothing() -> None:
+    """However many of its own were granted, a premium request that comes then is the next."""
+    for served in range(1, 25):
+        scheduler: Scheduler[int] = Scheduler(1, FakeClock())
+        for number in range(30):
+            scheduler.admit(capture_request(number, plan=Plan.FREE, user_id=user_id(number + 2)), number)
+        for _grant in range(served):
+            job = scheduler.next()
+            assert job is not None
+            scheduler.finish(job)
+        scheduler.admit(capture_request(100, plan=Plan.PREMIUM), 100)
+        assert tickers(drain(scheduler))[0] == "BINANCE:SYM100"
+
+
 def test_equal_requests_share_a_job() -> None:
     """Signals that want the same picture while one waits are served together."""
     scheduler: Scheduler[int] = Scheduler(1, FakeClock())
