@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
 
 from runtime.clock import Clock
 from runtime.streams.ledger import Acknowledge, Ledger
@@ -16,13 +18,13 @@ class IntakeClosed(Exception):  # noqa: N818 - a signal, not an error
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """One of `count` parts of all partitions, beginning with number 0."""
+    """One of `count` parts of all keys, from number 0 on: one for each call that works beside others."""
 
     number: int
     count: int
 
     def holds(self, record: StreamRecord) -> bool:
-        return record.source.partition % self.count == self.number
+        return crc32(record.key or b"") % self.count == self.number
 
 
 ALL: Final = Portion(0, 1)
@@ -41,6 +43,7 @@ class Intake:
         self._capacity = capacity
         self._clock = clock
         self._waiting: deque[StreamRecord] = deque()
+        self._keys_in_work: set[bytes | None] = set()
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._closed = False
@@ -62,8 +65,9 @@ class Intake:
     async def take(self, limit: int, portion: Portion = ALL) -> list[StreamRecord]:
         """Waits for at least one record; returns at most `limit`, in the order of admission.
 
-        Of more than `limit` those of `portion` alone, if there are any: calls that work beside each other on
-        a backlog then have no tenant in common, and do not wait for each other's locks.
+        With a `portion` of several, none whose key is in work: calls beside each other do not wait for each
+        other's locks, and one busy tenant holds up one of them. Of more than `limit` first those of the
+        portion, so that each call finds keys enough on a backlog. `release` gives the keys back.
 
         Raises `IntakeClosed` once closed, whatever still waits.
         Records of an earlier assignment are left out: they are delivered again elsewhere.
@@ -73,22 +77,37 @@ class Intake:
             if self._closed:
                 raise IntakeClosed
             taken = self._remove(limit, portion)
+            if not taken:
+                await self._until_changed()
+                continue
             self._room.set()
             current = [record for record in taken if self.ledger.is_current(record)]
             if current:
+                if portion.count > 1:
+                    self._keys_in_work.update(record.key for record in current)
                 return current
 
+    def release(self, records: Sequence[StreamRecord]) -> None:
+        """What was taken together is settled, or given up: its keys may be taken again."""
+        self._keys_in_work.difference_update(record.key for record in records)
+        self._filled.set()
+
     def _remove(self, limit: int, portion: Portion) -> list[StreamRecord]:
-        waiting = self._waiting
-        if portion.count > 1 and len(waiting) > limit:
-            taken: list[StreamRecord] = []
-            left: deque[StreamRecord] = deque()
-            for record in waiting:
-                (taken if len(taken) < limit and portion.holds(record) else left).append(record)
-            if taken:
-                self._waiting = left
-                return taken
-        return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        waiting, busy = self._waiting, self._keys_in_work
+        if portion.count == 1:
+            return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        taken: list[StreamRecord] = []
+        if len(waiting) > limit:
+            taken = self._pick(limit, lambda record: record.key not in busy and portion.holds(record))
+        return taken or self._pick(limit, lambda record: record.key not in busy)
+
+    def _pick(self, limit: int, may_go: Callable[[StreamRecord], bool]) -> list[StreamRecord]:
+        taken: list[StreamRecord] = []
+        left: deque[StreamRecord] = deque()
+        for record in self._waiting:
+            (taken if len(taken) < limit and may_go(record) else left).append(record)
+        self._waiting = left
+        return taken
 
     async def close(self) -> None:
         """Hand out nothing more. What waits stays unacknowledged."""
@@ -102,12 +121,15 @@ class Intake:
         short to be noticed.
         """
         while not self._waiting and not self._closed:
-            self._filled.clear()
-            await self._filled.wait()
+            await self._until_changed()
         seen = 0
         while seen < len(self._waiting) < limit and not self._closed:
             seen = len(self._waiting)
             await asyncio.sleep(0)
+
+    async def _until_changed(self) -> None:
+        self._filled.clear()
+        await self._filled.wait()
 
     def owns(self, record: StreamRecord) -> bool:
         """Whether finishing the record can still acknowledge it."""

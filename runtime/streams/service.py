@@ -42,8 +42,8 @@ class Stage:
     """One kind of work over one or more topics.
 
     `batch` bounds what one call of `work` gets, `parallel` how many calls run at a time. With more than one,
-    records of a partition may be finished in any order; they are acknowledged in order all the same. On a
-    backlog each call gets partitions of its own.
+    no two of them have records of one key, and records of a partition may be finished in any order; they are
+    acknowledged in order all the same.
     """
 
     name: str
@@ -143,7 +143,11 @@ async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:
 async def _work(batch: int, portion: Portion, intake: Intake, settler: Settler) -> None:
     try:
         while True:
-            await settler.settle(await intake.take(batch, portion))
+            records = await intake.take(batch, portion)
+            try:
+                await settler.settle(records)
+            finally:
+                intake.release(records)
     except (IntakeClosed, LeaveUnfinished):
         return
 

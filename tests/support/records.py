@@ -8,7 +8,12 @@ SOURCE = TopicPartition("signals", 0)
 
 
 def record(
-    offset: int, *, generation: int = 1, source: TopicPartition = SOURCE, value: bytes | None = None
+    offset: int,
+    *,
+    generation: int = 1,
+    source: TopicPartition = SOURCE,
+    key: bytes = b"key",
+    value: bytes | None = None,
 ) -> StreamRecord:
     """The record at an offset; its value is the offset as text unless it is given."""
     return StreamRecord(
@@ -16,7 +21,7 @@ def record(
         offset=offset,
         generation=generation,
         timestamp_ms=1_773_480_413_125,
-        key=b"key",
+        key=key,
         value=b"%d" % offset if value is None else value,
         headers=(("ce_id", b"id-%d" % offset),),
     )

@@ -1,9 +1,10 @@
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from runtime.streams.intake import Intake, IntakeClosed, Portion
-from runtime.streams.record import TopicPartition
+from runtime.streams.record import StreamRecord
 from tests.support.clock import FakeClock
 from tests.support.records import record, records
 
@@ -113,26 +114,61 @@ async def test_the_age_of_the_oldest_is_what_the_watchdog_sees() -> None:
     assert intake.oldest_age_s() == 0
 
 
-async def test_each_call_gets_partitions_of_its_own_from_a_backlog() -> None:
-    """In order; and what the other does not come for, once nothing else is left."""
-    intake = Intake(10, FakeClock())
-    places = [TopicPartition("signals", partition) for partition in range(3)]
-    backlog = [record(offset, source=place) for offset in range(3) for place in places]
-    for item in backlog:
+def records_of(*keys: bytes) -> list[StreamRecord]:
+    return [record(offset, key=key) for offset, key in enumerate(keys)]
+
+
+async def admit_all(intake: Intake, records: Sequence[StreamRecord]) -> None:
+    for item in records:
         await intake.admit(item, lambda: None)
-    even = [item for item in backlog if item.source.partition % 2 == 0]
-    odd = [item for item in backlog if item.source.partition == 1]
-    assert await intake.take(2, Portion(1, 2)) == odd[:2]
-    assert await intake.take(4, Portion(0, 2)) == even[:4]
-    assert await intake.take(2, Portion(1, 2)) == odd[2:]
-    assert await intake.take(1, Portion(1, 2)) == even[4:5]
-    assert await intake.take(1) == even[5:]
+
+
+async def test_calls_share_a_backlog_by_its_keys() -> None:
+    """Each in order; who finds nothing of its own on it takes what the other has not come for."""
+    intake = Intake(100, FakeClock())
+    keys = [b"tenant-%d" % number for number in range(6)]
+    backlog = records_of(*keys * 3)
+    await admit_all(intake, backlog)
+    mine, others = ([item for item in backlog if Portion(number, 2).holds(item)] for number in range(2))
+    assert mine
+    for call in (len(mine) - 1, 1):
+        taken = await intake.take(call, Portion(0, 2))
+        assert taken == mine[:call]
+        intake.release(taken)
+        del mine[:call]
+    assert await intake.take(2, Portion(0, 2)) == others[:2]
+
+
+async def test_a_key_is_in_one_call_at_a_time() -> None:
+    """What comes of it meanwhile waits, in order; others pass, and the call that is free serves them."""
+    intake = Intake(10, FakeClock())
+    flood = [record(offset, key=b"flooder") for offset in range(4)]
+    await admit_all(intake, flood[:2])
+    first = await intake.take(5, Portion(0, 2))
+    assert first == flood[:2]
+    neighbour = record(9, key=b"neighbour")
+    await admit_all(intake, [*flood[2:], neighbour])
+    assert await intake.take(5, Portion(1, 2)) == [neighbour]
+    waiting = asyncio.create_task(intake.take(5, Portion(1, 2)))
+    await turns()
+    assert not waiting.done()
+    intake.release(first)
+    assert await waiting == flood[2:]
+
+
+async def test_a_call_alone_takes_whatever_comes() -> None:
+    """Nothing is in work beside it."""
+    intake = Intake(10, FakeClock())
+    same = records_of(b"a", b"a", b"a")
+    await admit_all(intake, same)
+    assert await intake.take(2) == same[:2]
+    assert await intake.take(2) == same[2:]
 
 
 async def test_without_a_backlog_a_call_gets_all_there_is() -> None:
-    """One batch of all partitions costs less than two."""
+    """One batch of all tenants costs less than two."""
     intake = Intake(10, FakeClock())
-    waiting = [record(1, source=TopicPartition("signals", partition)) for partition in range(4)]
+    waiting = records_of(b"a", b"b", b"a", b"c")
     for item in waiting:
         await intake.admit(item, lambda: None)
     assert await intake.take(4, Portion(1, 2)) == waiting
