@@ -103,10 +103,11 @@ class Intake:
 
     def _pick(self, limit: int, may_go: Callable[[StreamRecord], bool]) -> list[StreamRecord]:
         taken: list[StreamRecord] = []
-        left: deque[StreamRecord] = deque()
-        for record in self._waiting:
-            (taken if len(taken) < limit and may_go(record) else left).append(record)
-        self._waiting = left
+        left: list[StreamRecord] = []
+        while self._waiting and len(taken) < limit:
+            record = self._waiting.popleft()
+            (taken if may_go(record) else left).append(record)
+        self._waiting.extendleft(reversed(left))
         return taken
 
     async def close(self) -> None:
