@@ -63,10 +63,10 @@ class Place:
 
 
 @asynccontextmanager
-async def consuming(place: Place, effects: Effects) -> AsyncIterator[ProcessContext]:
+async def consuming(place: Place, effects: Effects, parallel: int = 1) -> AsyncIterator[ProcessContext]:
     context = ProcessContext()
     kafka = KafkaSettings.model_validate({"bootstrap": place.bootstrap})
-    stage = Stage("test", (place.topic,), effects.work, batch=4)
+    stage = Stage("test", (place.topic,), effects.work, batch=4, parallel=parallel)
     settings = StreamSettings(place.group, kafka)
     async with (
         open_publisher(kafka, "test") as publisher,
@@ -196,3 +196,32 @@ async def test_a_fetch_beside_unread_records_is_not_held_back(
 
         [wait_ms] = await eventually(both)
         assert wait_ms > BUSY_WAIT_MS
+
+
+@dataclass
+class SlowEffects(Effects):
+    """The work of one value's kind waits until it may go on."""
+
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def work(self, records: Sequence[StreamRecord]) -> None:
+        if any(record.value.startswith(b"slow") for record in records):
+            await self.go_on.wait()
+        await super().work(records)
+
+
+async def test_a_key_whose_work_waits_holds_up_nobody_else(place: Place) -> None:
+    """Its own records wait behind it, in order; all others pass through the other call."""
+    slow = [b"slow%d" % number for number in range(10)]
+    quick = [b"quick%d" % number for number in range(20)]
+    await produce(place.bootstrap, place.topic, slow, key=b"slow")
+    effects = SlowEffects()
+    async with consuming(place, effects, parallel=2):
+        await produce(place.bootstrap, place.topic, quick, key=b"quick")
+        await effects.until(lambda: len(effects.values) == len(quick))
+        assert effects.values == quick
+        assert await place.committed() == 0
+        effects.go_on.set()
+        await effects.until(lambda: len(effects.values) == len(quick) + len(slow))
+    assert effects.values == [*quick, *slow]
+    assert await place.committed() == len(quick) + len(slow)

@@ -20,11 +20,13 @@ async def topic_names(bootstrap: str) -> set[str]:
         return set(await admin.list_topics())
 
 
-async def produce(bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0) -> None:
+async def produce(
+    bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0, key: bytes = b"key"
+) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True)
     await producer.start()
     try:
-        acks = [await producer.send(topic, value, key=b"key", partition=partition) for value in values]
+        acks = [await producer.send(topic, value, key=key, partition=partition) for value in values]
         for ack in acks:
             await ack
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from faust.transport.consumer import IntervalTree
 from faust.transport.drivers import aiokafka as driver
+from faust.transport.producer import ProducerBuffer
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,6 +247,16 @@ def test_fausts_own_producer_is_idempotent() -> None:
     settings = IdempotentProducer.__new__(IdempotentProducer)._settings_extra()
     assert settings == {"acks": "all", "enable_idempotence": True}
     assert SafeTransport.Producer is IdempotentProducer
+
+
+async def test_what_faust_has_not_sent_yet_is_counted() -> None:
+    """Its buffer waits for that many before it stops, as the original would."""
+    app = create_app("group", KafkaSettings.model_validate({"bootstrap": "127.0.0.1:1"}))
+    buffer = IdempotentProducer(SafeTransport(app.conf.broker_producer, app)).buffer
+    original = ProducerBuffer.size.fget
+    for count in range(3):
+        assert buffer.size == original(buffer) == count
+        buffer.put(object())
 
 
 class Broker:
