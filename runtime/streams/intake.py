@@ -43,7 +43,7 @@ class Intake:
         self._capacity = capacity
         self._clock = clock
         self._waiting: deque[StreamRecord] = deque()
-        self._keys_in_work: set[bytes | None] = set()
+        self._keys_in_work: set[bytes] = set()
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._closed = False
@@ -67,7 +67,8 @@ class Intake:
 
         With a `portion` of several, none whose key is in work: calls beside each other do not wait for each
         other's locks, and one busy tenant holds up one of them. Of more than `limit` first those of the
-        portion, so that each call finds keys enough on a backlog. `release` gives the keys back.
+        portion, so that each call finds keys enough on a backlog. `release` gives the keys back. A record
+        without a key goes to anybody.
 
         Raises `IntakeClosed` once closed, whatever still waits.
         Records of an earlier assignment are left out: they are delivered again elsewhere.
@@ -84,12 +85,12 @@ class Intake:
             current = [record for record in taken if self.ledger.is_current(record)]
             if current:
                 if portion.count > 1:
-                    self._keys_in_work.update(record.key for record in current)
+                    self._keys_in_work.update(record.key for record in current if record.key is not None)
                 return current
 
     def release(self, records: Sequence[StreamRecord]) -> None:
         """What was taken together is settled, or given up: its keys may be taken again."""
-        self._keys_in_work.difference_update(record.key for record in records)
+        self._keys_in_work.difference_update(record.key for record in records if record.key is not None)
         self._filled.set()
 
     def _remove(self, limit: int, portion: Portion) -> list[StreamRecord]:

@@ -21,12 +21,13 @@ async def topic_names(bootstrap: str) -> set[str]:
 
 
 async def produce(
-    bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0, key: bytes = b"key"
+    bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0, key: bytes | None = None
 ) -> None:
+    """Under one key, or each under its own."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True)
     await producer.start()
     try:
-        acks = [await producer.send(topic, value, key=key, partition=partition) for value in values]
+        acks = [await producer.send(topic, value, key=key or value, partition=partition) for value in values]
         for ack in acks:
             await ack
     finally:

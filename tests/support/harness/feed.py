@@ -23,9 +23,7 @@ class Feed:
     async def offer(self, event: Event) -> None:
         """To the partitions in turn. Returns before the broker has acked."""
         partition = len(self._acks) % self._partitions
-        ack = await self._producer.send(
-            self._topic, event.encode(), key=b"%d" % partition, partition=partition
-        )
+        ack = await self._producer.send(self._topic, event.encode(), key=event.encode(), partition=partition)
         self._acks.append((event, ack))
 
     async def offer_all(self, events: Sequence[Event], interval_s: float = 0.0) -> None:
