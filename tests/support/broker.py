@@ -21,9 +21,9 @@ async def topic_names(bootstrap: str) -> set[str]:
 
 
 async def produce(
-    bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0, key: bytes | None = None
+    bootstrap: str, topic: str, values: Sequence[bytes], partition: int = 0, key: bytes | None = b"key"
 ) -> None:
-    """Under one key, or each under its own."""
+    """Under one key, or each under its own if there is none."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True)
     await producer.start()
     try:

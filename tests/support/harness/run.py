@@ -150,7 +150,8 @@ class Scene:
         )
 
     async def produce(self, events: Iterable[Event], partition: int = 0) -> None:
-        await produce(self.bootstrap, self.topic, [event.encode() for event in events], partition)
+        """Each under a key of its own, as tenants have: jobs beside each other share none."""
+        await produce(self.bootstrap, self.topic, [event.encode() for event in events], partition, key=None)
 
     async def open_gate(self) -> None:
         """Held events can be done from now on."""
