@@ -1,6 +1,8 @@
 """Real Kafka and Postgres for the tests: real processes in a temporary folder, ended with the session."""
 
 import asyncio
+import itertools
+import os
 import random
 import re
 import secrets
@@ -34,7 +36,8 @@ _TEMPLATE: Final = "alerts_template"
 _QUICK: Final = {"fsync": "off", "synchronous_commit": "off", "autovacuum": "off"}
 # below the range from which the kernel takes ports of outgoing connections
 _LOWEST_PORT: Final = 20_000
-_HIGHEST_PORT: Final = 30_000
+_PORTS_PER_PROCESS: Final = 1_200
+_PROCESSES: Final = 10
 
 T = TypeVar("T")
 
@@ -46,7 +49,19 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def free_port(ports: Ports) -> int:
-    return ports.grant(PortWish("TEST_PORT", random.randint(_LOWEST_PORT, _HIGHEST_PORT)))
+    """A port that no other process of this test run is given, also once the reservation is dropped.
+
+    A program that reserves its ports itself gets them between the drop and its own reservation.
+    """
+    return ports.grant(PortWish("TEST_PORT", next(_port_numbers())))
+
+
+@cache
+def _port_numbers() -> Iterator[int]:
+    process = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")  # noqa: TID251 - the runner's
+    lowest = _LOWEST_PORT + int(process) % _PROCESSES * _PORTS_PER_PROCESS
+    first = random.randrange(_PORTS_PER_PROCESS)
+    return (lowest + (first + count) % _PORTS_PER_PROCESS for count in itertools.count())
 
 
 @contextmanager
