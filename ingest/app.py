@@ -38,7 +38,7 @@ def create_handler(context: WebhookContext, metrics: Metrics) -> BareHandler:
                 address, refusal.error, refusal.status, refusal.user_id, context.clock.unix_ms()
             )
             response = refusal.response()
-        answered.note(response.status, context.clock.monotonic_s() - began_at_s)
+        answered[response.status](context.clock.monotonic_s() - began_at_s)
         return response
 
     return handle
@@ -48,17 +48,20 @@ def _dispatcher(context: WebhookContext) -> Dispatch:
     webhooks = WebhookHandler(context)
     started_at_s = context.clock.monotonic_s()
 
-    async def dispatch(request: web.BaseRequest, began_at_s: float) -> web.StreamResponse:
+    async def health() -> web.StreamResponse:
+        uptime_s = context.clock.monotonic_s() - started_at_s
+        return json_response(context.backlog.health().answer(uptime_s))
+
+    def dispatch(request: web.BaseRequest, began_at_s: float) -> Awaitable[web.StreamResponse]:
         path = request.rel_url.raw_path
         token = webhook_token(path)
         if token:
             if request.method != "POST":
                 raise Refusal(405, "method_not_allowed")
-            return await webhooks.receive(request, token, began_at_s)
+            return webhooks.receive(request, token, began_at_s)
         if path == "/health" and request.method in {"GET", "HEAD"}:
-            uptime_s = context.clock.monotonic_s() - started_at_s
-            return json_response(context.backlog.health().answer(uptime_s))
-        return await webhooks.not_found()
+            return health()
+        return webhooks.not_found()
 
     return dispatch
 
@@ -74,23 +77,15 @@ def webhook_token(path: str) -> str:
     return "" if "/" in token else unquote(token)
 
 
-class _Answered:
-    """Counts answers. Looking up a metric by its label costs as much as counting."""
+class _Answered(dict[int, Callable[[float], None]]):
+    """Counts and times answers by their status. Looking up a metric by its label costs as much as that."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._notes: dict[int, tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._seconds = metrics.webhook_seconds
 
-    def note(self, status: int, seconds: float) -> None:
-        count, observe = self._notes.get(status) or self._of(status)
-        count()
-        observe(seconds)
-
-    def _of(self, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
-        outcome = str(status)
-        counter, histogram = self._metrics.webhooks, self._metrics.webhook_seconds
-        self._notes[status] = note = counter.labels(outcome).inc, histogram.labels(outcome).observe
-        return note
+    def __missing__(self, status: int) -> Callable[[float], None]:
+        observe = self[status] = self._seconds.labels(str(status)).observe
+        return observe
 
 
 def _refusal(error: Exception) -> Refusal:

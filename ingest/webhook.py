@@ -72,7 +72,7 @@ class WebhookHandler:
     async def receive(self, request: web.BaseRequest, token: str, began_at_s: float) -> web.StreamResponse:
         """Raises `Refusal` for everything that is not accepted. `began_at_s` is monotonic."""
         _check_clock(self._context.clock_guard)
-        tenant = await self._tenant(token)
+        tenant = self._known(token) or await self._confirmed(token)
         try:
             signal_id = await self._receive_from(tenant, request, began_at_s)
         except Refusal as refusal:
@@ -86,9 +86,8 @@ class WebhookHandler:
             await self._context.directory.confirm_current(self._context.settings.ack_deadline_s)
         raise Refusal(404, "not_found")
 
-    async def _tenant(self, token: str) -> Tenant:
-        if tenant := self._known(token):
-            return tenant
+    async def _confirmed(self, token: str) -> Tenant:
+        """Of a token that is not known yet."""
         try:
             # A 404 makes the sender drop the alert for good: only say so when no newer tenant can exist.
             await self._context.directory.confirm_current(self._context.settings.ack_deadline_s)
@@ -109,7 +108,9 @@ class WebhookHandler:
         if not tenant.webhook_enabled:
             raise Refusal(403, "webhook_disabled")
         context.senders.check(request, tenant)
-        body = await read_body(request, context.settings.read_deadline_s)
+        body = _come_with_its_head(request)
+        if body is None:
+            body = await read_body(request, context.settings.read_deadline_s)
         read_at_s = context.clock.monotonic_s()
         admission = context.limits.admit(tenant.user_id, tenant.plan, read_at_s)
         if admission is Admission.REFUSED:
@@ -208,6 +209,12 @@ def _record_key(user_id: int) -> bytes:
     return str(UUID(int=user_id)).encode()
 
 
+def _come_with_its_head(request: web.BaseRequest) -> bytes | None:
+    """The body, as nearly always; None: what is missing must be waited for, or there is something wrong."""
+    content = request.content
+    return _bounded(content.read_nowait()) if content.is_eof() and content.exception() is None else None
+
+
 async def read_body(request: web.BaseRequest, deadline_s: float) -> bytes:
     """The whole body, whatever its content type.
 
@@ -216,9 +223,6 @@ async def read_body(request: web.BaseRequest, deadline_s: float) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise Refusal(413, "body_too_large")
     try:
-        if request.content.is_eof():
-            # it came with its head, as nearly all do
-            return _bounded(request.content.read_nowait())
         async with asyncio.timeout(deadline_s):
             await _ask_for_body(request)
             body = bytearray()

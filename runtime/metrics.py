@@ -31,8 +31,9 @@ class Metrics:
     """The metrics of one process, bound to its own registry. Each is exposed as `alerts_` and its name."""
 
     registry: CollectorRegistry
-    webhooks: Counter = _counter("webhook requests answered", "outcome")
-    webhook_seconds: Histogram = _histogram("time to answer a webhook", _LATENCY_S, "outcome")
+    webhook_seconds: Histogram = _histogram(
+        "webhooks answered, and how long that took", _LATENCY_S, "outcome"
+    )
     webhook_pending: Gauge = _gauge("webhooks handed to the producer and not yet acked")
     producers_replaced: Counter = _counter("producers that could write no more")
     refused_calls: Counter = _counter("refused webhooks told to the audit", "reason")

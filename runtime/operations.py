@@ -5,24 +5,17 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
 
+from runtime.connections import BareConnection, Connection
 from runtime.logging import get_logger
 from runtime.metrics import Metrics
 from runtime.readiness import Readiness
 from runtime.settings import OperationsSettings
 
-# A body is kept as it came, also one that calls itself compressed.
-_CONNECTION_OPTIONS: Final[dict[str, Any]] = {
-    "access_log": None,
-    "auto_decompress": False,
-    "keepalive_timeout": 75.0,
-}
-HEAD_DEADLINE_S: Final = 10.0
-"""From a connection to the end of its first request's head."""
 BACKLOG: Final = 1024
 _LINGER_POLL_S: Final = 0.02
 _SHUTDOWN_S: Final = 3.0
@@ -58,8 +51,9 @@ async def serve_http(app: web.Application | BareHandler, listener: Listener) -> 
     leaving = asyncio.Event()
     runner = _runner_of(app)
     await runner.setup()
+    connection = Connection if isinstance(app, web.Application) else BareConnection
     try:
-        server = await _listen(runner, listener, leaving)
+        server = await _listen(_connecting(runner, leaving, connection), listener)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -76,14 +70,17 @@ def _runner_of(app: web.Application | BareHandler) -> web.BaseRunner:
     return web.ServerRunner(web.Server(app), handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
 
 
-async def _listen(runner: web.BaseRunner, listener: Listener, leaving: asyncio.Event) -> asyncio.Server:
+def _connecting(
+    runner: web.BaseRunner, leaving: asyncio.Event, connection: type[Connection]
+) -> Callable[[], Connection]:
     loop, server = asyncio.get_running_loop(), runner.server
     if server is None:
         raise RuntimeError("the server is not set up")
+    return lambda: connection(server, leaving, loop)
 
-    def connect() -> _Connection:
-        return _Connection(server, leaving, loop)
 
+async def _listen(connect: Callable[[], Connection], listener: Listener) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     if listener.fd is None:
         return await loop.create_server(connect, listener.host, listener.port, backlog=BACKLOG)
     return await loop.create_server(connect, sock=socket.socket(fileno=listener.fd), backlog=BACKLOG)
@@ -121,57 +118,6 @@ def json_response(body: object, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
     )
-
-
-class _Connection(web.RequestHandler):
-    """Ends after the answer in progress once the server is leaving, and when its first request is late.
-
-    Answers what it cannot read as HTTP without quoting it: aiohttp's own page shows the request line, and
-    with it a webhook token.
-    """
-
-    __slots__ = ("_first_due", "_leaving")
-
-    def __init__(self, server: web.Server, leaving: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(server, loop=loop, **_CONNECTION_OPTIONS)
-        self._leaving = leaving
-        self._first_due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        # aiohttp waits for ever for the head of a first request
-        loop = asyncio.get_running_loop()
-        self._first_due = loop.call_later(HEAD_DEADLINE_S, self._end_unless_busy)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._forget_first_due()
-        super().connection_lost(exc)
-
-    def _end_unless_busy(self) -> None:
-        if self._current_request is None:
-            self.force_close()
-
-    def _forget_first_due(self) -> None:
-        if self._first_due is not None:
-            self._first_due.cancel()
-            self._first_due = None
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        self._forget_first_due()
-        if self._leaving.is_set():
-            resp.force_close()
-        return await super().finish_response(request, resp, start_time)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        return super().handle_error(request, status, exc, "bad request" if message else None)
 
 
 async def _health(_request: web.Request) -> web.Response:

@@ -92,12 +92,14 @@ def _kind_headers(event_type: str, source: str, content_type: str) -> tuple[tupl
 
 def traceparent(trace_id: UUID, span_id: int) -> str:
     """W3C Trace Context of one alert: the trace is the signal, so every stage can be found by its id."""
-    return f"00-{trace_id.hex}-{span_id & (2**64 - 1):016x}-01"
+    return f"00-{trace_id.int:032x}-{span_id & (2**64 - 1):016x}-01"
 
 
 def alert_headers(event: CloudEvent, metadata: WebhookMetadata) -> Headers:
     """Of a record that is one alert: `event.id` is the signal's id, which is written out once."""
-    return [*event_headers(event), *_webhook_headers(metadata, event.id.encode())]
+    headers = event_headers(event)
+    headers += _webhook_headers(metadata, event.id.encode())
+    return headers
 
 
 def webhook_headers(metadata: WebhookMetadata) -> Headers:
@@ -107,11 +109,7 @@ def webhook_headers(metadata: WebhookMetadata) -> Headers:
 
 def _webhook_headers(metadata: WebhookMetadata, signal_id: bytes) -> Headers:
     return [
-        *_sender_headers(
-            metadata.client_address[:METADATA_BYTES],
-            metadata.user_agent[:METADATA_BYTES],
-            metadata.content_type[:METADATA_BYTES],
-        ),
+        *_sender_headers(metadata.client_address, metadata.user_agent, metadata.content_type),
         ("signal_id", signal_id),
         ("received_at", _encoded_time(metadata.received_at)),
         ("query", metadata.query.encode("utf-8", "replace")[:QUERY_BYTES]),

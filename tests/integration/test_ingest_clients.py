@@ -95,7 +95,7 @@ class Scene:
         assert (await post(self.port, self.customer.path, b"next")).status == 200
         assert self.ingress.delivery.delivered.pop().value == b"next"
         registry = self.ingress.metrics.registry
-        assert registry.get_sample_value("alerts_webhooks_total", {"outcome": "500"}) is None
+        assert registry.get_sample_value("alerts_webhook_seconds_count", {"outcome": "500"}) is None
 
 
 @pytest_asyncio.fixture

@@ -69,14 +69,14 @@ async def test_ready_names_what_is_missing_and_no_more() -> None:
 async def test_metrics_are_scraped() -> None:
     """In the text format, with what this process counted."""
     metrics = create_metrics()
-    metrics.webhooks.labels("200").inc()
+    metrics.spool_puts.labels("stored").inc()
     async with (
         serve_operations(SETTINGS, Readiness(), metrics) as port,
         client(port) as session,
         session.get("/metrics") as answer,
     ):
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        assert 'alerts_webhooks_total{outcome="200"} 1.0' in await answer.text()
+        assert 'alerts_spool_puts_total{outcome="stored"} 1.0' in await answer.text()
 
 
 async def test_a_taken_port_is_an_error_at_start() -> None:
@@ -149,14 +149,14 @@ async def test_a_first_request_that_does_not_come_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     """Connections that say nothing would use up the process's files."""
-    monkeypatch.setattr("runtime.operations.HEAD_DEADLINE_S", 0.05)
+    monkeypatch.setattr("runtime.connections.HEAD_DEADLINE_S", 0.05)
     async with serve_http(web.Application(), Listener("127.0.0.1", 0)) as port:
         assert await exchange(port, sent) == b""
 
 
 async def test_a_request_in_time_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline is for the first head only: a slow answer, and a pause after it, are no fault."""
-    monkeypatch.setattr("runtime.operations.HEAD_DEADLINE_S", 0.05)
+    monkeypatch.setattr("runtime.connections.HEAD_DEADLINE_S", 0.05)
 
     async def slow(_request: web.Request) -> web.Response:
         await asyncio.sleep(0.1)

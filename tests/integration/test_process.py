@@ -176,7 +176,7 @@ async def test_the_operations_port_answers() -> None:
                 assert answer.status == 503
                 assert (await answer.json())["failing"] == {"database": "TransientError"}
             async with session.get("/metrics") as answer:
-                assert "alerts_webhooks_total" in await answer.text()
+                assert "alerts_spool_puts_total" in await answer.text()
         role.signal()
         assert (await role.ended())[0] == 0
     assert "s3cr3t" not in json.dumps(role.lines)

@@ -1,5 +1,8 @@
 """Ids under every behaviour of a clock."""
 
+import copy
+from uuid import UUID
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +47,19 @@ def test_the_receive_time_is_the_ids_milliseconds(unix_ms: int, rand_a: int, ran
     assert unix_ms_of(minted) == unix_ms
     assert received_at_of(minted) == utc_from_ms(unix_ms)
     assert lowest_id_at(unix_ms) <= minted < lowest_id_at(unix_ms + 1)
+
+
+@given(unix_ms=MOMENTS, rand_a=st.integers(0, 2**12 - 1), rand_b=st.integers(0, 2**62 - 1))
+def test_a_minted_id_is_what_the_constructor_makes(unix_ms: int, rand_a: int, rand_b: int) -> None:
+    """Equal in every way one can look at it, also of a copy."""
+    minted = uuid7(unix_ms, rand_a, rand_b)
+    made = UUID(str(minted))
+    assert {slot: getattr(minted, slot) for slot in ("int", "is_safe")} == {
+        "int": made.int,
+        "is_safe": made.is_safe,
+    }
+    assert (minted, hash(minted), repr(minted)) == (made, hash(made), repr(made))
+    assert copy.deepcopy(minted) == made
 
 
 @given(unix_ms=MOMENTS)

@@ -32,7 +32,7 @@ async def steady(_context: ProcessContext) -> AsyncIterator[None]:
 async def unready(context: ProcessContext) -> AsyncIterator[None]:
     """Works, but a dependency is away."""
     context.readiness.add("database", away)
-    context.metrics.webhooks.labels("200").inc()
+    context.metrics.spool_puts.labels("stored").inc()
     yield
 
 

@@ -230,8 +230,8 @@ async def test_answers_are_counted_by_status(scene: Scene) -> None:
     await scene.post()
     await post(scene.ingress.port, new_customer().path)
     exposition = scene.ingress.metrics.exposition().decode()
-    assert 'alerts_webhooks_total{outcome="200"} 1.0' in exposition
-    assert 'alerts_webhooks_total{outcome="404"} 1.0' in exposition
+    assert 'alerts_webhook_seconds_count{outcome="200"} 1.0' in exposition
+    assert 'alerts_webhook_seconds_count{outcome="404"} 1.0' in exposition
     assert scene.customer.token not in exposition
 
 

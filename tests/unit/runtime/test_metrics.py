@@ -13,9 +13,9 @@ def test_every_metric_is_exposed_under_our_prefix() -> None:
 def test_processes_do_not_share_counts() -> None:
     """Two sets of metrics in one interpreter are independent."""
     one, two = create_metrics(), create_metrics()
-    one.webhooks.labels("200").inc()
-    assert b'alerts_webhooks_total{outcome="200"} 1.0' in one.exposition()
-    assert b'outcome="200"' not in two.exposition()
+    one.spool_puts.labels("stored").inc()
+    assert b'alerts_spool_puts_total{outcome="stored"} 1.0' in one.exposition()
+    assert b'outcome="stored"' not in two.exposition()
 
 
 def test_the_text_is_what_prometheus_reads() -> None:
