@@ -12,6 +12,9 @@ _OPTIONS: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False,
 
 HEAD_DEADLINE_S: Final = 10.0
 """From a connection to the end of its first request's head."""
+LINGER_S: Final = 2.0
+"""For what still comes after a request that is no HTTP. Closed at once the system would reset the connection,
+and the answer could be lost with it."""
 
 T = TypeVar("T")
 
@@ -23,12 +26,14 @@ class Connection(web.RequestHandler):
     with it a webhook token.
     """
 
-    __slots__ = ("_first_due", "_leaving")
+    __slots__ = ("_first_due", "_leaving", "_left", "_unreadable")
 
     def __init__(self, server: web.Server, leaving: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, loop=loop, **_OPTIONS)
         self._leaving = leaving
+        self._left: asyncio.Future[None] | None = None
         self._first_due: asyncio.TimerHandle | None = None
+        self._unreadable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -38,6 +43,8 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._first_due is not None:
             self._first_due.cancel()
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
         super().connection_lost(exc)
 
     def _end_unless_asked(self) -> None:
@@ -49,7 +56,20 @@ class Connection(web.RequestHandler):
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         if self._leaving.is_set():
             resp.force_close()
-        return super().finish_response(request, resp, start_time)
+        finishing = super().finish_response(request, resp, start_time)
+        return self._linger_after(finishing) if self._unreadable else finishing
+
+    async def _linger_after(
+        self, finishing: Coroutine[Any, Any, tuple[web.StreamResponse, bool]]
+    ) -> tuple[web.StreamResponse, bool]:
+        """Reads and drops until the client has left."""
+        finished = await finishing
+        self.close()
+        if self.transport is not None:
+            self.transport.write_eof()
+            self._left = self._loop.create_future()
+            await asyncio.wait([self._left], timeout=LINGER_S)
+        return finished
 
     def handle_error(
         self,
@@ -58,6 +78,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        self._unreadable = message is not None
         return super().handle_error(request, status, exc, "bad request" if message else None)
 
 

@@ -30,6 +30,13 @@ def bare(handle: Handle) -> BareHandler:
 BOTH = pytest.mark.parametrize("kind", [application, bare])
 
 
+async def send_on(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"and more")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def serving(app: web.Application | BareHandler) -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(5)
@@ -124,6 +131,39 @@ async def test_a_handler_that_fails_is_answered_and_the_next_call_too(
         async with session.post("/") as answer:
             assert answer.status == 200
     assert "Error handling request" in caplog.text
+
+
+@BOTH
+async def test_a_client_that_sends_on_gets_its_answer_all_the_same(
+    kind: Callable[[Handle], web.Application | BareHandler],
+) -> None:
+    """Closed with something unread, a connection is reset, and what was answered may be lost."""
+
+    async def never(_request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError("this is no request")
+
+    async with serve_http(kind(never), LOCAL) as port, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\n" + b"X: y\r\n" * 2_000_000)
+        await writer.drain()
+        assert b" 400 " in (await reader.read()).partition(b"\r\n")[0]
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_that_neither_reads_nor_leaves_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while; a connection that says nothing more would use up the process's files."""
+    monkeypatch.setattr("runtime.connections.LINGER_S", 0.05)
+
+    async def never(_request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError("this is no request")
+
+    async with serve_http(never, LOCAL) as port, asyncio.timeout(5):
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"no HTTP\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            await send_on(writer)
+        writer.close()
 
 
 @BOTH
