@@ -8,6 +8,7 @@ PROCESS_OVERFLOW_RATE_PER_S chooses another pace.
 import asyncio
 import os
 import platform
+import random
 import signal
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
@@ -46,11 +48,15 @@ WARM_S: Final = 15
 TURNS: Final = 10
 TURN_S: Final = 3
 SETTLE_S: Final = 0.5
+RESAMPLINGS: Final = 400
 PATIENCE_S: Final = 20
 COMMITTED: Final = (
     "SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS at_s"
     " FROM audit_logs WHERE id = ANY($1::uuid[])"
 )
+
+Turn = tuple[list[float], list[float]]
+"""Latencies alone and beside the flood, ms."""
 
 
 @dataclass(frozen=True)
@@ -199,20 +205,40 @@ async def compare(bench: Bench) -> None:
     """
     flood_per_s = TIMES * RATE_PER_S
     await bench.load(WARM_S, flood_per_s=TIMES * RATE_PER_S)
-    alone, flooded, stored = [], [], await bench.stored_of_flooder()
+    turns, stored = [], await bench.stored_of_flooder()
     for _ in range(TURNS):
         bench.overflow.send_signal(signal.SIGSTOP)
         await asyncio.sleep(SETTLE_S)
-        alone += await bench.load(TURN_S)
+        alone = await bench.load(TURN_S)
         bench.overflow.send_signal(signal.SIGCONT)
         await asyncio.sleep(SETTLE_S)
-        flooded += await bench.load(TURN_S, flood_per_s=flood_per_s)
+        turns.append((alone, await bench.load(TURN_S, flood_per_s=flood_per_s)))
     stored = await bench.stored_of_flooder() - stored
+    show(turns, flood_per_s, stored)
+
+
+def show(turns: Sequence[Turn], flood_per_s: int, stored: int) -> None:
+    alone, flooded = (list(chain.from_iterable(side)) for side in zip(*turns, strict=True))
     print(f"{NEIGHBOURS} tenants at {RATE_PER_S}/s each, raw record to committed row:")
     print(f"  alone                     {figures(alone)}")
     print(f"  another at {flood_per_s}/s       {figures(flooded)} ({stored} of its rows stored meanwhile)")
-    for name, share in (("p50", 0.50), ("p99", 0.99)):
-        print(f"  {name}: {quantile(flooded, share) / quantile(alone, share):.2f} × that of alone")
+    for name, share in (("p50", 0.50), ("p90", 0.90), ("p99", 0.99)):
+        least, most = likely(turns, share)
+        print(f"  {name}: {times(turns, share):.2f} × that of alone", end="; ")
+        print(f"in nine of ten resamplings {least:.2f} to {most:.2f}")
+
+
+def times(turns: Sequence[Turn], share: float) -> float:
+    """How many times as long it takes beside the flood, at this quantile of all turns."""
+    alone, flooded = (quantile(list(chain.from_iterable(side)), share) for side in zip(*turns, strict=True))
+    return flooded / alone
+
+
+def likely(turns: Sequence[Turn], share: float) -> tuple[float, float]:
+    """Between what the figure would lie if these turns had come as often as chance has it."""
+    chance = random.Random(0)
+    drawn = [times(chance.choices(turns, k=len(turns)), share) for _ in range(RESAMPLINGS)]
+    return quantile(drawn, 0.05), quantile(drawn, 0.95)
 
 
 def figures(values: Sequence[float]) -> str:
