@@ -108,7 +108,7 @@ class WebhookHandler:
         if not tenant.webhook_enabled:
             raise Refusal(403, "webhook_disabled")
         context.senders.check(request, tenant)
-        body = _come_with_its_head(request)
+        body = _body_at_hand(request)
         if body is None:
             body = await read_body(request, context.settings.read_deadline_s)
         read_at_s = context.clock.monotonic_s()
@@ -209,8 +209,8 @@ def _record_key(user_id: int) -> bytes:
     return str(UUID(int=user_id)).encode()
 
 
-def _come_with_its_head(request: web.BaseRequest) -> bytes | None:
-    """The body, as nearly always; None: what is missing must be waited for, or there is something wrong."""
+def _body_at_hand(request: web.BaseRequest) -> bytes | None:
+    """The body, which nearly always comes with its head. None: `read_body` must wait or say what is wrong."""
     content = request.content
     return _bounded(content.read_nowait()) if content.is_eof() and content.exception() is None else None
 

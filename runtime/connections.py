@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Connection(web.RequestHandler):
     """Ends after the answer in progress once the server is leaving, and when its first request is late.
 
-    Answers what it cannot read as HTTP without quoting it: aiohttp's own page shows the request line, and
-    with it a webhook token.
+    Answers what it cannot read as HTTP without quoting it, since aiohttp's own page shows the request line
+    and with it a webhook token; then lingers, `LINGER_S` at most.
     """
 
     __slots__ = ("_first_due", "_leaving", "_left", "_unreadable")

@@ -12,7 +12,7 @@ from runtime.clock import Clock, utc_from_ms
 _COUNTER_MAX: Final = 0xFFF
 RandomBits = Callable[[int], int]
 _POOL_BYTES: Final = 4096
-_IS_SAFE: Final = SafeUUID.unknown
+_UNKNOWN_SAFETY: Final = SafeUUID.unknown
 
 
 class RandomPool:
@@ -66,7 +66,7 @@ def uuid7(unix_ms: int, rand_a: int, rand_b: int) -> UUID:
     made = UUID.__new__(UUID)
     # as its constructor does, after looking for five other forms: three times quicker
     object.__setattr__(made, "int", high << 64 | low)
-    object.__setattr__(made, "is_safe", _IS_SAFE)
+    object.__setattr__(made, "is_safe", _UNKNOWN_SAFETY)
     return made
 
 

@@ -60,8 +60,8 @@ def free_port(ports: Ports) -> int:
 def _port_numbers() -> Iterator[int]:
     process = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")  # noqa: TID251 - the runner's
     lowest = _LOWEST_PORT + int(process) % _PROCESSES * _PORTS_PER_PROCESS
-    first = random.randrange(_PORTS_PER_PROCESS)
-    return (lowest + (first + count) % _PORTS_PER_PROCESS for count in itertools.count())
+    numbers = itertools.cycle(range(lowest, lowest + _PORTS_PER_PROCESS))
+    return itertools.islice(numbers, random.randrange(_PORTS_PER_PROCESS), None)
 
 
 @contextmanager
