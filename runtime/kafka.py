@@ -14,6 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner, murmur2
 
 from runtime.backoff import backoff_s
 from runtime.errors import Failure, classify
+from runtime.kafka_connections import guard_connections
 from runtime.logging import get_logger
 from runtime.settings import KafkaSettings
 from schemas.topics import LARGE_MESSAGE_BYTES, MESSAGE_BYTES
@@ -31,6 +32,7 @@ _DEFAULT_PARTITIONER: Final = DefaultPartitioner()
 
 def connection_options(settings: KafkaSettings) -> dict[str, Any]:
     """The keyword arguments that every aiokafka client takes to reach and trust the brokers."""
+    guard_connections()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap.split(","),
         "security_protocol": settings.security_protocol,

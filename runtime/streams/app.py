@@ -6,6 +6,7 @@ import faust
 from faust.types.auth import AuthProtocol, SASLMechanism
 
 from runtime.kafka import ssl_context
+from runtime.kafka_connections import guard_connections
 from runtime.settings import KafkaSettings
 from runtime.streams.transport import NoTables, SafeApp
 from runtime.streams.versions import check_versions
@@ -36,6 +37,7 @@ def create_app(
     libraries are not those this was written for.
     """
     check_versions()
+    guard_connections()
     return SafeApp(
         group,
         broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],

@@ -1,10 +1,10 @@
 """Whether the app's consumer is a member of its group, as aiokafka 0.14.0 knows it.
 
-A fatal answer of the coordinator is kept for whoever calls `check_errors` next. Faust never does, so the
-member would stay silent for ever. A member whose instance id another process uses is not told so: aiokafka's
-heartbeats carry no instance id, so the broker calls the member unknown, it joins again under the same
-generation, and the two throw each other out in turn. The coordinator lives in another thread: attributes are
-only read.
+Two of its tasks have to run: what waits for one that has ended waits for ever. And a fatal answer of the
+coordinator is kept for whoever calls `check_errors` next. Faust never does, so the member would stay silent
+for ever. A member whose instance id another process uses is not told so: aiokafka's heartbeats carry no
+instance id, so the broker calls the member unknown, it joins again under the same generation, and the two
+throw each other out in turn. The coordinator lives in another thread: attributes are only read.
 """
 
 from typing import Any
@@ -15,9 +15,10 @@ import faust
 def coordination_error(app: faust.App) -> str | None:
     """Why the member will never hear of its group again, or None."""
     coordinator = _coordinator(app)
-    task = getattr(coordinator, "_coordination_task", None)
-    if task is not None and task.done():
+    if _has_ended(coordinator, "_coordination_task"):
         return "the coordination task has ended"
+    if _has_ended(getattr(coordinator, "_client", None), "_sync_task"):
+        return "the task that keeps the metadata fresh has ended"
     pending = getattr(coordinator, "_pending_exception", None)
     return None if pending is None else f"{type(pending).__name__}: {pending}"
 
@@ -32,6 +33,11 @@ def is_member(app: faust.App) -> bool:
 def member_id(app: faust.App) -> str:
     """What the coordinator calls us; empty before and between memberships."""
     return str(getattr(_coordinator(app), "member_id", ""))
+
+
+def _has_ended(owner: Any, name: str) -> bool:
+    task = getattr(owner, name, None)
+    return task is not None and task.done()
 
 
 def _coordinator(app: faust.App) -> Any:

@@ -11,6 +11,8 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Final
 
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher
 from faust.app.base import App
 from faust.serializers.schemas import Schema
@@ -43,6 +45,9 @@ SAFETY: Final[Fingerprints] = MappingProxyType(
         Schema.compile: "d46eec5ce3195b2c",
         Producer.__init__: "5c53a4b47aa1372b",
         driver.Producer._settings_extra: "a4c7bc41b6382223",  # noqa: SLF001 - what is relied on is private
+        AIOKafkaConnection.send: "5909ea32f4efca49",
+        AIOKafkaConnection.close: "28f164aa1e4f0bbc",
+        AIOKafkaClient._md_synchronizer: "e0421bffa9a7735a",  # noqa: SLF001 - what is relied on is private
         App._create_directories: "a9f571c3b04abec3",  # noqa: SLF001 - what is relied on is private
         App._new_transport: "42db531312dd776f",  # noqa: SLF001 - what is relied on is private
         App._new_producer_transport: "eb3b4aa6a8961275",  # noqa: SLF001 - what is relied on is private

@@ -21,7 +21,7 @@ from runtime.postgres import open_pool
 from runtime.settings import EncryptionSettings, PostgresSettings, load_section
 from schemas.plans import PLAN_TERMS, Plan
 from schemas.topics import CAPTURES, TOPICS
-from tests.support.broker import lag, read_all
+from tests.support.broker import group_state, lag, read_all
 from tests.support.pipeline import Client, Pipeline, alert_text, client_of, temporary_pipeline
 from tests.support.processes import descendants
 from tests.support.waiting import eventually
@@ -192,10 +192,14 @@ async def all_committed(pipeline: Pipeline) -> None:
         ("alerts.sink", "captures.events"),
     ]
     places += [(CAPTURE_GROUP, topic.name) for topic in CAPTURES.values()]
-    async with asyncio.timeout(30):
-        for group, topic in places:
-            while await lag(bootstrap, group, topic):  # noqa: ASYNC110 - the broker has no event for it
-                await asyncio.sleep(0.2)
+    for group, topic in places:
+        try:
+            async with asyncio.timeout(30):
+                while await lag(bootstrap, group, topic):  # noqa: ASYNC110 - the broker has no event for it
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            state = await group_state(bootstrap, group)
+            raise AssertionError(f"{group}, {state}, does not commit {topic}") from None
 
 
 async def secret_values(pipeline: Pipeline, client: Client) -> dict[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from runtime.settings import KafkaSettings
 from runtime.streams.lag import group_lag
 from runtime.streams.record import StreamRecord
 from runtime.streams.service import Stage, StreamSettings, run_stages
-from runtime.streams.transport import SafeConsumer
+from runtime.streams.transport import SafeApp, SafeConsumer, SafeTransport
 from runtime.streams.watchdog import WatchLimits
 from tests.support.broker import make_topics, produce
 
@@ -80,6 +81,28 @@ async def test_a_consumer_that_fetches_no_more_ends(
         error = await failure(context)
     assert isinstance(error, FatalError)
     assert "nothing fetched" in str(error)
+
+
+@pytest.mark.parametrize("of_it", ["_client._sync_task", "_coordinator._coordination_task"])
+async def test_a_consumer_without_one_of_its_tasks_ends(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch, of_it: str
+) -> None:
+    """Heartbeats and commits would wait for it without end, and the records in work would be explained."""
+    apps: list[SafeApp] = []
+    original = SafeApp._new_transport
+
+    def noted(self: SafeApp) -> SafeTransport:
+        apps.append(self)
+        return original(self)
+
+    monkeypatch.setattr(SafeApp, "_new_transport", noted)
+    settings, topic = await settings_for(kafka_bootstrap)
+    async with consuming(settings, topic) as context:
+        thread = apps[0]._consumer._thread
+        thread.thread_loop.call_soon_threadsafe(attrgetter(of_it)(thread._consumer).cancel)
+        error = await failure(context)
+    assert isinstance(error, FatalError)
+    assert "task" in str(error)
 
 
 async def test_the_lag_is_what_the_group_has_not_committed(kafka_bootstrap: str) -> None:

@@ -1,12 +1,15 @@
 """A TCP proxy whose server a test takes away and brings back."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
 CHUNK_BYTES: Final = 65_536
+_RESET: Final = struct.pack("ii", 1, 0)
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -22,6 +25,12 @@ class CutProxy:
     def cut(self) -> None:
         self._away = True
         for writer in list(self._open):
+            writer.transport.abort()
+
+    def reset(self) -> None:
+        """End all connections as the kernel does for a killed server that had not read everything."""
+        for writer in list(self._open):
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 
     def restore(self) -> None:

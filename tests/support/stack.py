@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from deploy.local.child import Program, kill_group, launch
 from deploy.local.errors import LocalError, NotReadyError
 from deploy.local.kafka import KafkaNode, check_kafka
-from deploy.local.ports import Ports, PortWish
+from deploy.local.ports import Ports, PortTakenError, PortWish
 from deploy.local.postgres import SETTINGS, PostgresCluster
 from sinks.migrate import migrate
 
@@ -53,7 +53,11 @@ def free_port(ports: Ports) -> int:
 
     A program that reserves its ports itself gets them between the drop and its own reservation.
     """
-    return ports.grant(PortWish("TEST_PORT", next(_port_numbers())))
+    while True:
+        number = next(_port_numbers())
+        # a number that is in use now is passed over: the next one up is another call's
+        with suppress(PortTakenError):
+            return ports.grant(PortWish("TEST_PORT", number, chosen=number))
 
 
 @cache

@@ -1,5 +1,6 @@
 """Which ports the tests give to the servers they start."""
 
+import socket
 from contextlib import closing
 
 import pytest
@@ -26,8 +27,19 @@ def test_processes_of_one_run_share_no_port(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_process_gives_each_port_once_before_it_begins_again() -> None:
     """Also a port that nobody reserves any longer: a program may be about to listen on it."""
-    given: list[int] = []
-    for _ in range(200):
-        with closing(Ports()) as ports:
-            given.append(stack.free_port(ports))
+    given = [port_of_a_call() for _ in range(200)]
     assert len(set(given)) == len(given)
+
+
+def test_a_port_in_use_is_passed_over_and_the_next_one_given_once() -> None:
+    """A server of this process may still listen on a port when its number comes round again."""
+    taken = port_of_a_call() + 1
+    with socket.create_server(("127.0.0.1", taken)):
+        given = [port_of_a_call(), port_of_a_call()]
+    assert taken not in given
+    assert given[0] != given[1]
+
+
+def port_of_a_call() -> int:
+    with closing(Ports()) as ports:
+        return stack.free_port(ports)
