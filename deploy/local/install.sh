@@ -154,6 +154,16 @@ install_jars() {
     mv "$folder.new" "$folder"
 }
 
+# Half of a broker's start is loading its classes; an archive of them is for one Java.
+archive_classes() {
+    key=$(java -version 2>&1 | sha256sum | cut -c1-32)
+    holds .local/opt/kafka/stamp-classes "$key" && return 0
+    say "preparing Kafka"
+    rm -f .local/opt/kafka/classes.jsa
+    quietly .venv/bin/python -m deploy.local.class_archive .local/opt/kafka
+    say "$key" >.local/opt/kafka/stamp-classes
+}
+
 install_charts() {
     lock=deploy/local/chart/requirements.lock
     key=$(hash_of "$lock")
@@ -177,5 +187,6 @@ flock 9
 install_packages
 install_python
 install_jars Kafka kafka deploy/local/pom.xml
+archive_classes
 [ "$kind" = run ] || install_jars S3Proxy s3proxy tests/support/s3proxy.xml
 install_charts

@@ -6,8 +6,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from deploy.local.class_archive import archive_classes
 from deploy.local.errors import NotReadyError
-from deploy.local.kafka import KafkaNode, check_kafka
+from deploy.local.kafka import KafkaNode, check_kafka, class_archive
 from deploy.local.ports import Ports
 from schemas.topics import LARGE_MESSAGE_BYTES
 from tests.support.stack import LIBRARIES, free_port, run_apart, running
@@ -48,11 +49,11 @@ async def _read(bootstrap: str) -> bytes:
         await consumer.stop()
 
 
-def node(folder: Path) -> KafkaNode:
+def node(folder: Path, libraries: Path = LIBRARIES) -> KafkaNode:
     """A broker on ports that differ from call to call."""
     ports = Ports()
     try:
-        return KafkaNode(folder / "node", LIBRARIES, free_port(ports), free_port(ports), folder / "log")
+        return KafkaNode(folder / "node", libraries, free_port(ports), free_port(ports), folder / "log")
     finally:
         ports.close()
 
@@ -95,6 +96,30 @@ def test_a_formatting_cut_short_is_done_again(tmp_path: Path) -> None:
     run_apart(broker.prepare())
     assert "cluster.id" in (tmp_path / "node/data/meta.properties").read_text()
     assert not half.exists()
+
+
+def test_a_broker_starts_from_its_archived_classes(tmp_path: Path) -> None:
+    """Java says nothing when it passes over an archive, so it is asked what it has mapped."""
+    libraries = tmp_path / "libs"
+    libraries.symlink_to(LIBRARIES)
+    run_apart(archive_classes(libraries))
+    broker = node(tmp_path, libraries)
+    run_apart(broker.prepare())
+    with running(broker.program(), broker.check) as process:
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+    assert str(class_archive(libraries)) in maps
+
+
+def test_a_broker_starts_beside_an_archive_that_is_of_no_use(tmp_path: Path) -> None:
+    """As that of another Java, or one cut short: it only takes longer."""
+    libraries = tmp_path / "libs"
+    libraries.symlink_to(LIBRARIES)
+    class_archive(libraries).write_bytes(b"half an archive")
+    broker = node(tmp_path, libraries)
+    run_apart(broker.prepare())
+    with running(broker.program(), broker.check):
+        run_apart(check_kafka(broker.bootstrap))
+    assert "archive" not in broker.log.read_text()
 
 
 def test_two_clusters_have_different_ids(tmp_path: Path) -> None:
