@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from runtime.directory import SNAPSHOT_INTERVAL_S, DirectoryReader, open_directory
 from runtime.errors import TransientError
-from runtime.postgres import open_pool
+from runtime.postgres import Pool, open_pool
 from runtime.process import ProcessContext
 from runtime.publisher import open_publisher
 from runtime.settings import PostgresSettings
@@ -200,23 +200,31 @@ async def test_a_topic_made_anew_under_a_reader_is_followed(broker: FrailBroker,
     assert load(path).place.offset == 1
 
 
-async def test_a_topic_made_anew_under_a_relay_is_filled_again(
-    broker: FrailBroker, postgres_url: str
-) -> None:
-    """Without a restart of the sink: whoever starts now must know what was published long ago."""
-    customer = new_customer()
+@asynccontextmanager
+async def relayed(broker: FrailBroker, postgres_url: str) -> AsyncIterator[tuple[Pool, DirectoryReader]]:
+    """A relay with its database, and what it reads of its own topic."""
     kafka, context = kafka_settings(broker.bootstrap), ProcessContext()
     await create_local_topics(broker.bootstrap)
     async with (
         open_pool(PostgresSettings.model_validate({"url": postgres_url}), "test") as pool,
         open_publisher(kafka, "test-relay") as publisher,
-        open_directory(kafka, context, "test") as reader,
-        running(TenantRelay(pool, publisher, context.clock, context.metrics), reader),
+        open_directory(kafka, context, "test") as mirror,
+        running(TenantRelay(pool, publisher, context.clock, context.metrics), mirror),
     ):
+        yield pool, mirror
+
+
+async def test_a_topic_made_anew_under_a_relay_is_filled_again(
+    broker: FrailBroker, postgres_url: str
+) -> None:
+    """Without a restart of the sink: whoever starts now must know what was published long ago."""
+    customer = new_customer()
+    async with relayed(broker, postgres_url) as (pool, reader):
         await insert_tenant(pool, customer)
         await until_known(reader, customer.tenant.user_id)
         await remake_topic(broker)
-        async with open_directory(kafka, context, "test-late") as late:
+        kafka = kafka_settings(broker.bootstrap)
+        async with open_directory(kafka, ProcessContext(), "test-late") as late:
             await until_known(late, customer.tenant.user_id)
 
 
@@ -225,15 +233,7 @@ async def test_a_tenant_made_during_an_outage_is_never_unknown(
 ) -> None:
     """The directory may be back before the relay: nobody is told that the new token does not exist."""
     customer = new_customer()
-    kafka, context = kafka_settings(broker.bootstrap), ProcessContext()
-    await create_local_topics(broker.bootstrap)
-    async with (
-        open_pool(PostgresSettings.model_validate({"url": postgres_url}), "test") as pool,
-        open_publisher(kafka, "test-relay") as publisher,
-        open_directory(kafka, context, "test") as mirror,
-        reading(broker, path) as ingress,
-        running(TenantRelay(pool, publisher, context.clock, context.metrics), mirror),
-    ):
+    async with relayed(broker, postgres_url) as (pool, _mirror), reading(broker, path) as ingress:
         await until_current(ingress)
         broker.kill()
         await insert_tenant(pool, customer)
