@@ -15,7 +15,7 @@ from ingest.fate import Fate
 from ingest.outbox import Listener, Outbox, Waiting
 from runtime.clock_guard import ClockGuard
 from runtime.errors import Failure, TransientError, classify, reason_of
-from runtime.kafka import stop_client, until_started
+from runtime.kafka import is_broken, stop_client, until_started
 from runtime.logging import get_logger
 from runtime.process import ProcessContext
 from runtime.publisher import Message, check_size
@@ -44,9 +44,9 @@ class _Life:
 class KafkaDelivery:
     """One idempotent producer at a time, with a bound on what waits in it.
 
-    Many webhooks at once are gathered into batches. A producer in a fatal state (fenced,
-    out of sequence) is replaced; what it held has an unknown fate. Until a broker has answered everything is
-    refused.
+    Many webhooks at once are gathered into batches. A producer that cannot go on (fenced, out of sequence,
+    without one of its tasks) is replaced; what it held has an unknown fate. Until a broker has answered
+    everything is refused.
     """
 
     def __init__(
@@ -120,6 +120,8 @@ class KafkaDelivery:
         # an answer of any kind breaks the silence
         if fate is not Fate.ACKED and fate is not Fate.IMPOSSIBLE:
             life.misses += 1
+            if is_broken(life.producer):
+                life.spoiled.set()
         return fate
 
     async def _start(self) -> AIOKafkaProducer:

@@ -77,6 +77,15 @@ def create_producer(settings: KafkaSettings, client_id: str, *, large: bool = Fa
     )
 
 
+def is_broken(producer: AIOKafkaProducer) -> bool:
+    """Whether one of a running producer's tasks has ended: it may never deliver again, and never say so."""
+    if getattr(producer, "_closed", False):
+        return False
+    sender, client = getattr(producer, "_sender", None), getattr(producer, "client", None)
+    tasks = (getattr(sender, "sender_task", None), getattr(client, "_sync_task", None))
+    return any(task is not None and task.done() for task in tasks)
+
+
 def partition_of(key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
     """The partition that every Kafka client chooses by default. aiokafka's own hashes in Python each time."""
     if key is None:

@@ -11,8 +11,8 @@ from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from runtime.errors import TransientError
-from runtime.kafka import create_producer, partition_of, stop_client, until_started
+from runtime.errors import FatalError, TransientError
+from runtime.kafka import create_producer, is_broken, partition_of, stop_client, until_started
 from runtime.settings import KafkaSettings
 from schemas.headers import Headers
 from schemas.topics import MESSAGE_BYTES, TOPICS
@@ -53,6 +53,15 @@ class KafkaPublisher:
         self._producer = producer
 
     async def publish(self, messages: Sequence[Message]) -> None:
+        """As `Publisher`; `FatalError` when the producer has failed for good."""
+        try:
+            await self._publish(messages)
+        except Exception as error:
+            if is_broken(self._producer):
+                raise FatalError("a task of the producer has ended") from error
+            raise
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
         async with asyncio.timeout(PUBLISH_DEADLINE_S):
             acks = [
                 await self._producer.send_batch(batch, topic, partition=partition)

@@ -1,8 +1,9 @@
-"""What aiokafka's clients do about a connection that was reset before they know."""
+"""What aiokafka's clients do about a connection that was reset before they know, and without their tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
-from runtime.kafka import create_consumer, stop_client
+from runtime.errors import FatalError
+from runtime.kafka import create_consumer, create_producer, is_broken, stop_client
+from runtime.publisher import KafkaPublisher, Message
 from runtime.settings import KafkaSettings
 from tests.support.proxy import address_in, cut_proxy
 
@@ -55,3 +58,23 @@ async def test_metadata_stays_fresh_after_a_reset(kafka_bootstrap: str) -> None:
         assert connection.connected()
         assert not await client.force_metadata_update()
         assert await client.force_metadata_update()
+
+
+@pytest.mark.parametrize("of_it", ["_sender.sender_task", "client._sync_task"])
+async def test_a_producer_without_one_of_its_tasks_ends_the_process(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch, of_it: str
+) -> None:
+    """It would time out for ever, which looks like a broker that is away."""
+    monkeypatch.setattr("runtime.publisher.PUBLISH_DEADLINE_S", 0.5)
+    producer = create_producer(KafkaSettings.model_validate({"bootstrap": kafka_bootstrap}), "test")
+    await producer.start()
+    publisher = KafkaPublisher(producer)
+    try:
+        with pytest.raises(TimeoutError):
+            await publisher.publish([Message("unknown", None, b"value")])
+        attrgetter(of_it)(producer).cancel()
+        with pytest.raises(FatalError):
+            await publisher.publish([Message("unknown", None, b"value")])
+    finally:
+        await stop_client(producer.stop())
+    assert not is_broken(producer)

@@ -1,6 +1,7 @@
 """What became of a record, against a producer whose acks the test holds."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ class HeldProducer:
         self.full.set()
         self.stopped = False
         self.asked = 0
+        self._sender: Any = None
 
     async def stop(self) -> None:
         self.stopped = True
@@ -224,6 +226,18 @@ async def test_an_ack_that_fails_after_its_deadline_is_heard() -> None:
     assert await bench.start(b"body", SOON_S) is Fate.UNKNOWN
     bench.producer.acks[0].set_exception(ProducerFenced())
     await asyncio.wait_for(bench.life.spoiled.wait(), LONG_S)
+
+
+async def test_a_producer_without_one_of_its_tasks_is_given_up() -> None:
+    """It acks nothing any more, and says nothing of it."""
+    bench = Bench()
+    task = asyncio.get_running_loop().create_future()
+    bench.producer._sender = SimpleNamespace(sender_task=task)
+    assert await bench.start(b"body", SOON_S) is Fate.UNKNOWN
+    assert not bench.life.spoiled.is_set()
+    task.set_result(None)
+    assert await bench.start(b"body", SOON_S) is Fate.UNKNOWN
+    assert bench.life.spoiled.is_set()
 
 
 async def test_kafka_is_silent_after_some_misses_in_a_row_until_an_ack() -> None:
