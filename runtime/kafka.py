@@ -82,8 +82,13 @@ def is_broken(producer: AIOKafkaProducer) -> bool:
     if getattr(producer, "_closed", False):
         return False
     sender, client = getattr(producer, "_sender", None), getattr(producer, "client", None)
-    tasks = (getattr(sender, "sender_task", None), getattr(client, "_sync_task", None))
-    return any(task is not None and task.done() for task in tasks)
+    return has_ended(sender, "sender_task") or has_ended(client, "_sync_task")
+
+
+def has_ended(owner: Any, name: str) -> bool:
+    """Of a task that a part of aiokafka keeps under the name; False while there is none."""
+    task = getattr(owner, name, None)
+    return task is not None and task.done()
 
 
 def partition_of(key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:

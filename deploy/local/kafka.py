@@ -20,9 +20,9 @@ _FORMAT_DEADLINE_S: Final = 60
 _ANSWER_DEADLINE_S: Final = 3
 _ENVELOPE_BYTES: Final = 64 * 1024
 
-_LIBRARIES: Final = "kafka"
+_INSTALLED: Final = "kafka"
 _ARCHIVE_NAME: Final = "classes.jsa"
-_ARCHIVE: Final = f"{_LIBRARIES}/{_ARCHIVE_NAME}"
+_ARCHIVE: Final = f"{_INSTALLED}/{_ARCHIVE_NAME}"
 
 _LOG4J: Final = """\
 status = error
@@ -101,7 +101,7 @@ class KafkaNode:
         )
         return Program(
             name=name,
-            arguments=(java(), *common, *options, "-cp", f"{_LIBRARIES}/libs/*", *command),
+            arguments=(java(), *common, *options, "-cp", f"{_INSTALLED}/libs/*", *command),
             environment={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             log=self.log,
             folder=self.folder,
@@ -110,7 +110,7 @@ class KafkaNode:
     def _link_libraries(self) -> None:
         # Relative paths: neither a class path nor `log.dirs` can quote the ":" or "," of a folder's name. And
         # the same path from everywhere: an archive of classes is for one class path.
-        link = self.folder / _LIBRARIES
+        link = self.folder / _INSTALLED
         link.unlink(missing_ok=True)
         link.symlink_to(self.libraries.absolute().parent)
 

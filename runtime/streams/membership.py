@@ -11,13 +11,15 @@ from typing import Any
 
 import faust
 
+from runtime.kafka import has_ended
+
 
 def coordination_error(app: faust.App) -> str | None:
     """Why the member will never hear of its group again, or None."""
     coordinator = _coordinator(app)
-    if _has_ended(coordinator, "_coordination_task"):
+    if has_ended(coordinator, "_coordination_task"):
         return "the coordination task has ended"
-    if _has_ended(getattr(coordinator, "_client", None), "_sync_task"):
+    if has_ended(getattr(coordinator, "_client", None), "_sync_task"):
         return "the task that keeps the metadata fresh has ended"
     pending = getattr(coordinator, "_pending_exception", None)
     return None if pending is None else f"{type(pending).__name__}: {pending}"
@@ -33,11 +35,6 @@ def is_member(app: faust.App) -> bool:
 def member_id(app: faust.App) -> str:
     """What the coordinator calls us; empty before and between memberships."""
     return str(getattr(_coordinator(app), "member_id", ""))
-
-
-def _has_ended(owner: Any, name: str) -> bool:
-    task = getattr(owner, name, None)
-    return task is not None and task.done()
 
 
 def _coordinator(app: faust.App) -> Any:

@@ -87,7 +87,7 @@ async def test_a_consumer_that_fetches_no_more_ends(
 async def test_a_consumer_without_one_of_its_tasks_ends(
     kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch, of_it: str
 ) -> None:
-    """Heartbeats and commits would wait for it without end, and the records in work would be explained."""
+    """Heartbeats and commits would wait for it without end, while records are fetched and done."""
     apps: list[SafeApp] = []
     original = SafeApp._new_transport
 

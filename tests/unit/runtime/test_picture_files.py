@@ -49,6 +49,7 @@ async def test_deleting_what_is_not_there_is_no_error(tmp_path: Path, key: str) 
     """Whoever repeats a deletion that was cut short gets through."""
     (tmp_path / "file").touch()
     await PictureFiles(tmp_path).delete(key)
+    assert (tmp_path / "file").exists()
 
 
 @pytest.mark.parametrize("plan", Plan)

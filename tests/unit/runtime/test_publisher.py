@@ -115,7 +115,9 @@ async def test_an_ack_that_never_comes_is_a_timeout(monkeypatch: pytest.MonkeyPa
 
 async def test_nothing_to_publish_is_done() -> None:
     """An empty batch needs no broker."""
-    await KafkaPublisher(Producer()).publish([])
+    producer = Producer()
+    await KafkaPublisher(producer).publish([])
+    assert producer.sent == []
 
 
 @pytest.mark.parametrize("excess_bytes", [0, 1])
